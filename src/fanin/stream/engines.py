@@ -1,0 +1,132 @@
+"""Which engine draws: the choice, and the report of it.
+
+``FANIN_ENGINE=reference`` asks for the reference engine, ``FANIN_ISA=avx2`` for one build of the
+native one. Bits never depend on either.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from fanin.errors import UnknownNameError, one_of
+from fanin.geometry.region import Region
+from fanin.stream import choice, native, reference
+from fanin.stream.key import Key
+from fanin.stream.laws import Law
+from fanin.stream.philox import VALUES, words
+
+__all__ = ["Engine", "bits", "choose", "engines", "fill"]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One engine: whether it draws in this process, and why."""
+
+    name: str
+    active: bool
+    why: str
+
+    def __str__(self) -> str:
+        return f"{'*' if self.active else ' '} {self.name}: {self.why}"
+
+
+def engines() -> tuple[Engine, ...]:
+    """Every engine, the active one marked, each with the reason.
+
+    Returns:
+        One `Engine` each for ``native`` and ``reference``.
+
+    Example:
+        >>> sum(engine.active for engine in engines())
+        1
+    """
+    chosen, why = _choice()
+    if native.available:
+        also = ", ".join(native.builds())
+        built = f"{native.active_build()} kernels (this machine runs {also})"
+    else:
+        built = native.reason
+    return (
+        Engine("native", chosen == "native", f"{built}; {why}" if chosen == "native" else built),
+        Engine("reference", chosen == "reference", "torch operations, slow; " + why
+               if chosen == "reference" else "torch operations, slow; the same bits"),
+    )
+
+
+def fill(law: Law, key: int, region: Region, out: Tensor) -> None:
+    """Write a region of the stream into ``out``, a contiguous CPU tensor of the law's dtype."""
+    if region.numel:
+        _engine()(law, key, region, out)
+
+
+def bits(key: Key, start: int, count: int) -> Tensor:
+    """The stream's raw words ``w32(start) … w32(start + count − 1)``, for statistical batteries.
+
+    Args:
+        key: which stream.
+        start: index of the first word.
+        count: how many.
+
+    Returns:
+        A uint32 tensor of shape ``(count,)``.
+
+    Example:
+        >>> bits(Key(0, "weight"), 5, 2).tolist() == bits(Key(0, "weight"), 0, 7).tolist()[5:]
+        True
+
+    Source: STREAM_VERSION 1, "Index"; Salmon et al. 2011.
+    """
+    if _choice()[0] == "native":
+        out = torch.empty(count, dtype=torch.int32, device="cpu")
+        native.bits(key.value, VALUES, start, out)
+        return out.view(torch.uint32)
+    index = torch.arange(start, start + count, device="cpu")
+    return words(key.value, index).to(torch.uint32)
+
+
+def choose(key: int, first_slice: int, num_slices: int, length: int, k: int) -> Tensor:
+    """``k`` of ``length`` places for each slice (`fanin.stream.choice`): int64 (num_slices, k)."""
+    if _choice()[0] == "native":
+        out = torch.empty(num_slices, k, dtype=torch.int64, device="cpu")
+        native.choose(key, first_slice, length, out)
+        return out
+    return choice.choose(key, first_slice, num_slices, length, k)
+
+
+@cache
+def _choice() -> tuple[str, str]:
+    """The active engine's name and why it is active."""
+    asked = os.environ.get("FANIN_ENGINE")
+    if asked not in (None, "", "native", "reference"):
+        raise UnknownNameError(
+            f"FANIN_ENGINE: the name of an engine. Got {asked!r}. "
+            f"{one_of(asked, ('native', 'reference'))}"
+        )
+    if asked == "reference":
+        return "reference", "FANIN_ENGINE asks for it"
+    if native.available:
+        return "native", "the fastest engine here"
+    return "reference", native.reason
+
+
+@cache
+def _engine() -> Callable[[Law, int, Region, Tensor], None]:
+    chosen, why = _choice()
+    if chosen == "native":
+        return native.fill
+    if not os.environ.get("FANIN_ENGINE"):
+        warnings.warn(
+            f"fanin draws with its reference engine, about 50 times slower than the native one: "
+            f"{why}. The bits are the same. Reinstall fanin where a C++ compiler is at hand, or "
+            f"set FANIN_ENGINE=reference to accept it.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return reference.fill

@@ -1,0 +1,93 @@
+"""The key of a stream: which 64 bits a (seed, name) pair, or a torch generator, stands for."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+
+import torch
+
+from fanin.errors import ArgumentError
+
+__all__ = ["Key", "generator_bits"]
+
+_PERSON = b"fanin.v1"
+
+
+class Key:
+    """64 bits that select one random stream.
+
+    ``blake2b(name, digest_size=8, key=seed, person=b"fanin.v1")`` read as a little-endian integer.
+
+    Args:
+        seed: an integer in ``[0, 2**64)``.
+        name: canonical parameter name; any text.
+
+    Raises:
+        ArgumentError: when the seed is outside its range.
+
+    Example:
+        >>> Key(0, "weight") == Key(0, "weight"), Key(0, "weight") == Key(1, "weight")
+        (True, False)
+
+    Source: STREAM_VERSION 1, "Key".
+    """
+
+    __slots__ = ("name", "seed", "value")
+
+    def __init__(self, seed: int, name: str) -> None:
+        if not 0 <= seed < 2**64:
+            raise ArgumentError(f"Key: a seed is an integer in [0, 2**64). Got {seed}.")
+        digest = hashlib.blake2b(
+            name.encode(), digest_size=8, key=seed.to_bytes(8, "little"), person=_PERSON
+        )
+        self.seed = seed
+        self.name = name
+        self.value = int.from_bytes(digest.digest(), "little")
+
+    @classmethod
+    def from_bits(cls, value: int) -> Key:
+        """The key that is these 64 bits: it was drawn, so it has a seed but no name."""
+        key = object.__new__(cls)
+        key.seed, key.name, key.value = value, "", value
+        return key
+
+    @classmethod
+    def from_generator(cls, generator: torch.Generator | None = None) -> Key:
+        """The key made of the next 64 bits of a torch generator (default: torch's own on the CPU)."""
+        return cls.from_bits(generator_bits(generator))
+
+    def part(self, name: str) -> Key:
+        """The key of a named part of this parameter (``q`` of a packed projection)."""
+        return Key(self.seed, f"{self.name}\0{name}")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Key) and self.value == other.value
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+    def __repr__(self) -> str:
+        return f"Key(seed={self.seed}, name={self.name!r})"
+
+
+class _Word(threading.local):
+    """One 64-bit word a thread, reused: a fresh tensor would cost more than the draw itself."""
+
+    def __init__(self) -> None:
+        self.tensor = torch.zeros((), dtype=torch.int64, device="cpu")
+
+
+_word = _Word()
+
+
+def generator_bits(generator: torch.Generator | None = None) -> int:
+    """The next 64 bits of a torch generator, as an integer in ``[0, 2**64)``.
+
+    ``None`` is torch's default generator on the CPU. A generator of another device costs one
+    synchronisation.
+    """
+    word = _word.tensor
+    if generator is not None and generator.device.type != "cpu":
+        word = torch.zeros((), dtype=torch.int64, device=generator.device)
+    return int(word.random_(-(2**63), None, generator=generator).item()) & (2**64 - 1)

@@ -1,0 +1,3 @@
+"""The version of the stream: it changes when any drawn bit does."""
+
+STREAM_VERSION = 1
