@@ -10,7 +10,6 @@ template <>
 struct Coefficients<float> {
     static constexpr float central_from = 0x1.7000000000000p-6f;
     static constexpr float ln2 = 0x1.62e4300000000p-1f;
-    static constexpr float turn = 0x1.921fb60000000p-30f;
     static constexpr float log[] = {
         -0x1.fffffa0000000p-2f,
         0x1.5556f40000000p-2f,
@@ -22,29 +21,29 @@ struct Coefficients<float> {
         0x1.65dd000000000p-4f,
     };
     static constexpr float sin[] = {
-        -0x1.0aa2660000000p-25f,
-        -0x1.55553e0000000p-3f,
-        0x1.11062c0000000p-7f,
-        -0x1.9906420000000p-13f,
+        0x1.243f6a0000000p-1f,
+        -0x1.4abbae0000000p-1f,
+        0x1.465bda0000000p-4f,
+        -0x1.2d2fc20000000p-8f,
     };
     static constexpr float cos[] = {
-        -0x1.ffffb00000000p-2f,
-        0x1.553e600000000p-5f,
-        -0x1.64498c0000000p-10f,
+        -0x1.3bd39c0000000p+0f,
+        0x1.03b0660000000p-2f,
+        -0x1.4e7d560000000p-6f,
     };
     static constexpr float central_numerator[] = {
-        0x1.2c980c0000000p-15f,
-        0x1.fa07fe0000000p-8f,
-        0x1.f33b6c0000000p-3f,
-        0x1.806c480000000p+0f,
-        0x1.385fa00000000p+0f,
-        -0x1.6b16900000000p-3f,
+        0x1.6bee640000000p-16f,
+        0x1.dff00a0000000p-9f,
+        0x1.2e73560000000p-4f,
+        -0x1.10c02c0000000p-6f,
+        -0x1.47a0f20000000p+0f,
+        -0x1.6b0fae0000000p-3f,
     };
     static constexpr float central_denominator[] = {
-        0x1.7b9c3c0000000p-18f,
-        0x1.a9b3200000000p-10f,
-        0x1.1667d40000000p-4f,
-        0x1.36f2b00000000p-1f,
+        0x1.7b9c2c0000000p-18f,
+        0x1.a9b3140000000p-10f,
+        0x1.1667d60000000p-4f,
+        0x1.36f2de0000000p-1f,
         0x1.0000000000000p+0f,
     };
     static constexpr float tail_numerator[] = {
@@ -65,7 +64,6 @@ template <>
 struct Coefficients<double> {
     static constexpr double central_from = 0x1.7000000000000p-6;
     static constexpr double ln2 = 0x1.62e42fefa39efp-1;
-    static constexpr double turn = 0x1.921fb54442d18p-62;
     static constexpr double log[] = {
         -0x1.0000000000003p-1,
         0x1.555555555551ep-2,
@@ -89,37 +87,35 @@ struct Coefficients<double> {
         0x1.ace769d44cae3p-6,
     };
     static constexpr double sin[] = {
-        0x1.678694e532f5ap-55,
-        -0x1.5555555555556p-3,
-        0x1.111111111110bp-7,
-        -0x1.a01a01a018802p-13,
-        0x1.71de3a5309e57p-19,
-        -0x1.ae6452645811bp-26,
-        0x1.612075ff62fe5p-33,
-        -0x1.aa98a1afd87adp-41,
+        0x1.243f6a8885a31p-1,
+        -0x1.4abbce625be66p-1,
+        0x1.466bc6775a59ap-4,
+        -0x1.32d2cce450b50p-8,
+        0x1.507830f3d7f58p-13,
+        -0x1.e301487329289p-19,
+        0x1.e4335287fdbb9p-25,
     };
     static constexpr double cos[] = {
-        -0x1.0000000000000p-1,
-        0x1.5555555555556p-5,
-        -0x1.6c16c16c16c0bp-10,
-        0x1.a01a01a01849ep-16,
-        -0x1.27e4fb7581f59p-22,
-        0x1.1eed8c316fda3p-29,
-        -0x1.9392c9a836312p-37,
-        0x1.aa99fc44fa58cp-45,
+        -0x1.3bd3cc9be45dep+0,
+        0x1.03c1f081b5aaep-2,
+        -0x1.55d3c7e3c927ep-6,
+        0x1.e1f5068367848p-11,
+        -0x1.a6d1ec7de4cbap-16,
+        0x1.f9cc408ccc5fdp-22,
+        -0x1.b263b92b64c46p-28,
     };
     static constexpr double central_numerator[] = {
-        0x1.88d06a8400645p-36,
-        0x1.d613a17eb6f51p-26,
-        0x1.de0176eb13312p-18,
-        0x1.520df7707c95fp-11,
-        0x1.90a41ce6699dfp-6,
-        0x1.ae2a66eaf3ed3p-2,
-        0x1.a9a3d42fab830p+1,
-        0x1.768023a542ca9p+3,
-        0x1.0756f3446e923p+4,
-        0x1.cb8c2d67ce054p+2,
-        0x1.bf3f5f9bf2d12p-2,
+        0x1.fee8d46359fefp-37,
+        0x1.0ee5ca3665b6bp-26,
+        0x1.e83382db7be07p-19,
+        0x1.29c7b1cd787b7p-12,
+        0x1.1eaad92ffe443p-7,
+        0x1.b381da99d9907p-4,
+        0x1.785d55cd2bef9p-2,
+        -0x1.322633d4cb6e7p+0,
+        -0x1.ea17813a47df8p+2,
+        -0x1.2117ce0df5033p+3,
+        -0x1.0818140c81a5ep+1,
     };
     static constexpr double central_denominator[] = {
         0x1.b78ccdd43e0f8p-39,

@@ -81,29 +81,28 @@ struct Turn {
     Real cosine, sine;
 };
 
-// t: the angle left in the quarter, in radians; quarter: 0 ... 3.
+// x: the angle left in the quarter, in quarter turns; quarter: 0 ... 3.
 template <class Real>
-inline Turn<Real> turn_of(Real t, uint32_t quarter) {
+inline Turn<Real> turn_of(Real x, uint32_t quarter) {
     using C = Coefficients<Real>;
-    const Real square = t * t;
-    const Real s = t + t * horner(C::sin, square);
+    const Real square = x * x;
+    const Real s = x + x * horner(C::sin, square);
     const Real c = Real(1) + square * horner(C::cos, square);
     const bool odd = quarter & 1;
     const Real sine = odd ? c : s, cosine = odd ? s : c;
     return {((quarter + 1) & 2) ? -cosine : cosine, (quarter & 2) ? -sine : sine};
 }
 
+// Two bits up, the word's sign is that of the angle left, and its value 4 times as many steps.
 inline Turn<float> cosine_sine(uint32_t word) {
-    const uint32_t moved = word + (1u << 29);
-    const int32_t rest = static_cast<int32_t>(moved & ((1u << 30) - 1)) - (1 << 29);
-    return turn_of(static_cast<float>(rest) * Coefficients<float>::turn, moved >> 30);
+    const float x = static_cast<float>(static_cast<int32_t>(word << 2)) * 0x1p-32f;
+    return turn_of(x, (word + (1u << 29)) >> 30);
 }
 
 inline Turn<double> cosine_sine(uint32_t high, uint32_t low) {
-    const uint32_t moved = high + (1u << 29);
-    const int32_t rest = static_cast<int32_t>(moved & ((1u << 30) - 1)) - (1 << 29);
-    const double t = static_cast<double>(rest) * 0x1p32 + to_double(low);
-    return turn_of(t * Coefficients<double>::turn, moved >> 30);
+    const int32_t left = static_cast<int32_t>(high << 2 | low >> 30);
+    const double x = (static_cast<double>(left) * 0x1p32 + to_double(low << 2)) * 0x1p-64;
+    return turn_of(x, (high + (1u << 29)) >> 30);
 }
 
 // The z that a standard normal exceeds with probability p: for p from central_from to 1/2 ...
@@ -111,7 +110,8 @@ template <class Real>
 inline Real central_quantile(Real p) {
     using C = Coefficients<Real>;
     const Real r = p * (Real(1) - p);
-    return (Real(0.5) - p) * horner(C::central_numerator, r) / horner(C::central_denominator, r);
+    const Real slope = horner(C::central_numerator, r) / horner(C::central_denominator, r);
+    return (Real(0.5) - p) * (Real(2.5) + slope);
 }
 
 // ... and for p below.

@@ -4,7 +4,6 @@
 // operation rounds on its own: the build turns contraction off, so all builds give equal bits.
 #include "kernels.h"
 
-#include <cstring>
 #include <type_traits>
 
 #include "elementary.h"
@@ -119,25 +118,26 @@ inline void truncated(const Law &law, const Bits<Real, lanes> &bits, Real *out) 
 }
 
 template <class Real>
-inline void place(const Law &law, Real *values, int count) {
+inline void place(const Law &law, const Real *values, int count, Real *out) {
     const Real shift = static_cast<Real>(law.shift), scale = static_cast<Real>(law.scale);
     const Real lowest = static_cast<Real>(law.lowest), highest = static_cast<Real>(law.highest);
     for (int i = 0; i < count; ++i) {
         Real value = shift + scale * values[i];
         value = value < lowest ? lowest : value;
-        values[i] = value > highest ? highest : value;
+        out[i] = value > highest ? highest : value;
     }
 }
 
 template <class Real, int lanes>
 inline void draw_group(const Law &law, uint64_t key, uint64_t block, Real *out) {
     const Bits<Real, lanes> bits(key, block);
+    alignas(64) Real values[4 * lanes];
     switch (law.kind) {
-        case Kind::uniform: uniform<Real, lanes>(law, bits, out); break;
-        case Kind::normal: normal<Real, lanes>(law, bits, out); break;
-        case Kind::truncated: truncated<Real, lanes>(law, bits, out); break;
+        case Kind::uniform: uniform<Real, lanes>(law, bits, values); break;
+        case Kind::normal: normal<Real, lanes>(law, bits, values); break;
+        case Kind::truncated: truncated<Real, lanes>(law, bits, values); break;
     }
-    place(law, out, 4 * lanes);
+    place(law, values, 4 * lanes, out);
 }
 
 inline void narrow_group(Dtype dtype, const float *values, int count, void *out) {
@@ -154,18 +154,15 @@ inline void narrow_group(Dtype dtype, const float *values, int count, void *out)
 
 template <int lanes>
 inline void draw_group(const Law &law, uint64_t key, uint64_t block, void *out) {
-    alignas(64) double values[4 * lanes];
-    if (law.dtype == Dtype::float64) {
-        draw_group<double, lanes>(law, key, block, values);
-        std::memcpy(out, values, sizeof values);
-        return;
+    switch (law.dtype) {
+        case Dtype::float64: draw_group<double, lanes>(law, key, block, static_cast<double *>(out)); break;
+        case Dtype::float32: draw_group<float, lanes>(law, key, block, static_cast<float *>(out)); break;
+        default: {
+            alignas(64) float values[4 * lanes];
+            draw_group<float, lanes>(law, key, block, values);
+            narrow_group(law.dtype, values, 4 * lanes, out);
+        }
     }
-    float *singles = reinterpret_cast<float *>(values);
-    draw_group<float, lanes>(law, key, block, singles);
-    if (law.dtype == Dtype::float32)
-        std::memcpy(out, singles, 4 * lanes * sizeof(float));
-    else
-        narrow_group(law.dtype, singles, 4 * lanes, out);
 }
 
 }  // namespace

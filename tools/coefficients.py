@@ -29,13 +29,11 @@ def header() -> str:
     ]
     for dtype, name, suffix in ((torch.float32, "float", "f"), (torch.float64, "double", "")):
         table = _TABLES[dtype]
-        bits = dtype.itemsize * 8
         lines += [
             "template <>",
             f"struct Coefficients<{name}> {{",
             f"    static constexpr {name} central_from = {CENTRAL.hex()}{suffix};",
             f"    static constexpr {name} ln2 = {table.ln2.hex()}{suffix};",
-            f"    static constexpr {name} turn = {(table.two_pi * 2.0**-bits).hex()}{suffix};",
         ]
         for field in (
             "log",

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 __all__ = [
     "ArgumentError",
     "DtypeError",
+    "EngineError",
     "FaninError",
     "LayoutError",
     "PlanError",
@@ -29,6 +30,10 @@ class ArgumentError(FaninError, ValueError):
 
 class UnknownNameError(ArgumentError):
     """A name is not among a closed set of choices; the message lists them."""
+
+
+class EngineError(FaninError, RuntimeError):
+    """The engine that was asked for does not run here."""
 
 
 class LayoutError(FaninError, ValueError):

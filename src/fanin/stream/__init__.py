@@ -5,5 +5,6 @@ from fanin.stream.engines import bits as bits
 from fanin.stream.engines import choose as choose
 from fanin.stream.engines import engines as engines
 from fanin.stream.engines import fill as fill
+from fanin.stream.engines import native_is_active as native_is_active
 from fanin.stream.key import Key as Key
 from fanin.stream.version import STREAM_VERSION as STREAM_VERSION

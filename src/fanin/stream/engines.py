@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from fanin.errors import UnknownNameError, one_of
+from fanin.errors import EngineError, UnknownNameError, one_of
 from fanin.geometry.region import Region
-from fanin.stream import choice, native, reference
+from fanin.stream import native, reference
 from fanin.stream.key import Key
 from fanin.stream.laws import Law
-from fanin.stream.philox import VALUES, words
+from fanin.stream.philox import VALUES
 
-__all__ = ["Engine", "bits", "choose", "engines", "fill"]
+__all__ = ["Engine", "bits", "choose", "engines", "fill", "native_is_active"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +47,23 @@ def engines() -> tuple[Engine, ...]:
         >>> sum(engine.active for engine in engines())
         1
     """
-    chosen, why = _choice()
+    active, why = _choice()
     if native.available:
-        also = ", ".join(native.builds())
-        built = f"{native.active_build()} kernels (this machine runs {also})"
+        builds = ", ".join(native.builds())
+        about = f"{native.active_build()} kernels; this machine runs {builds}"
     else:
-        built = native.reason
-    return (
-        Engine("native", chosen == "native", f"{built}; {why}" if chosen == "native" else built),
-        Engine("reference", chosen == "reference", "torch operations, slow; " + why
-               if chosen == "reference" else "torch operations, slow; the same bits"),
+        about = native.reason
+    described = {"native": about, "reference": "torch operations, slow; the same bits"}
+    return tuple(
+        Engine(name, name == active, f"{text}; {why}" if name == active else text)
+        for name, text in described.items()
     )
 
 
 def fill(law: Law, key: int, region: Region, out: Tensor) -> None:
     """Write a region of the stream into ``out``, a contiguous CPU tensor of the law's dtype."""
     if region.numel:
-        _engine()(law, key, region, out)
+        _engine().fill(law, key, region, out)
 
 
 def bits(key: Key, start: int, count: int) -> Tensor:
@@ -83,50 +83,50 @@ def bits(key: Key, start: int, count: int) -> Tensor:
 
     Source: STREAM_VERSION 1, "Index"; Salmon et al. 2011.
     """
-    if _choice()[0] == "native":
-        out = torch.empty(count, dtype=torch.int32, device="cpu")
-        native.bits(key.value, VALUES, start, out)
-        return out.view(torch.uint32)
-    index = torch.arange(start, start + count, device="cpu")
-    return words(key.value, index).to(torch.uint32)
+    out = torch.empty(count, dtype=torch.int32, device="cpu")
+    _engine().bits(key.value, VALUES, start, out)
+    return out.view(torch.uint32)
 
 
 def choose(key: int, first_slice: int, num_slices: int, length: int, k: int) -> Tensor:
     """``k`` of ``length`` places for each slice (`fanin.stream.choice`): int64 (num_slices, k)."""
-    if _choice()[0] == "native":
-        out = torch.empty(num_slices, k, dtype=torch.int64, device="cpu")
-        native.choose(key, first_slice, length, out)
-        return out
-    return choice.choose(key, first_slice, num_slices, length, k)
+    out = torch.empty(num_slices, k, dtype=torch.int64, device="cpu")
+    _engine().choose(key, first_slice, length, out)
+    return out
+
+
+def native_is_active() -> bool:
+    """Whether the native engine draws."""
+    return _engine() is native
 
 
 @cache
 def _choice() -> tuple[str, str]:
     """The active engine's name and why it is active."""
-    asked = os.environ.get("FANIN_ENGINE")
-    if asked not in (None, "", "native", "reference"):
+    asked = os.environ.get("FANIN_ENGINE", "")
+    if asked not in ("", "native", "reference"):
         raise UnknownNameError(
             f"FANIN_ENGINE: the name of an engine. Got {asked!r}. "
             f"{one_of(asked, ('native', 'reference'))}"
         )
-    if asked == "reference":
-        return "reference", "FANIN_ENGINE asks for it"
+    if asked == "native" and not native.available:
+        raise EngineError(f"FANIN_ENGINE=native: {native.reason}. Reinstall fanin with a C++ compiler.")
+    if asked:
+        return asked, "FANIN_ENGINE asks for it"
     if native.available:
         return "native", "the fastest engine here"
     return "reference", native.reason
 
 
 @cache
-def _engine() -> Callable[[Law, int, Region, Tensor], None]:
-    chosen, why = _choice()
-    if chosen == "native":
-        return native.fill
-    if not os.environ.get("FANIN_ENGINE"):
+def _engine() -> ModuleType:
+    name, why = _choice()
+    if name == "reference" and not os.environ.get("FANIN_ENGINE"):
         warnings.warn(
-            f"fanin draws with its reference engine, about 50 times slower than the native one: "
+            f"fanin draws with its reference engine, up to 100 times slower than the native one: "
             f"{why}. The bits are the same. Reinstall fanin where a C++ compiler is at hand, or "
             f"set FANIN_ENGINE=reference to accept it.",
             RuntimeWarning,
             stacklevel=3,
         )
-    return reference.fill
+    return native if name == "native" else reference

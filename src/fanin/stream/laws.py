@@ -56,6 +56,8 @@ class Law:
 
 def derived(x: float) -> float:
     """``x`` rounded to 32 significant bits: what two correct math libraries agree on."""
+    if math.isinf(x):
+        return x
     mantissa, exponent = math.frexp(x)
     return math.ldexp(round(math.ldexp(mantissa, 32)), exponent - 32)
 

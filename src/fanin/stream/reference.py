@@ -15,13 +15,16 @@ from torch import Tensor
 
 from fanin.geometry.region import Region
 from fanin.stream import elementary
+from fanin.stream.choice import choose
 from fanin.stream.laws import NORMAL, UNIFORM, Law
 from fanin.stream.narrow import narrow
 from fanin.stream.philox import LOW_HALVES, word_pairs, words
 
-__all__ = ["fill", "values"]
+__all__ = ["bits", "choose", "fill", "values"]
 
-CHUNK = 1 << 17  # elements a pass: the dozen temporaries stay in cache
+# Elements a pass. Torch runs operations of this size on the calling thread; its pool threads may
+# flush subnormals (they inherit the setting they were started under), and nothing can tell them.
+CHUNK = 1 << 15
 
 
 def fill(law: Law, key: int, region: Region, out: Tensor) -> None:
@@ -29,6 +32,14 @@ def fill(law: Law, key: int, region: Region, out: Tensor) -> None:
     with _gradual_underflow():
         for piece, part in region.split(CHUNK):
             out[piece] = values(law, key, part.linear_indices())
+
+
+def bits(key: int, purpose: int, start: int, out: Tensor) -> None:
+    """32-bit words from index ``start`` on, into a contiguous int32 tensor."""
+    for begin in range(0, out.numel(), CHUNK):
+        piece = out[begin : begin + CHUNK]
+        index = torch.arange(start + begin, start + begin + piece.numel(), device="cpu")
+        piece.copy_(words(key, index, purpose))
 
 
 def values(law: Law, key: int, index: Tensor) -> Tensor:
