@@ -51,6 +51,7 @@ std::vector<std::string> build_names() {
 
 NB_MODULE(_native, m) {
     m.doc() = "fanin's native engine. Internal: see fanin/stream/native.py.";
+    nb::set_leak_warnings(false);  // laws are cached for as long as the process lives
 
     nb::class_<Law>(m, "Law").def(
         "__init__",

@@ -1,6 +1,7 @@
 #include "fill.h"
 
 #include <cstring>
+#include <system_error>
 #include <thread>
 
 #include "float_environment.h"
@@ -55,9 +56,14 @@ void fill_region(const Law &law, uint64_t key, const Region &region, void *out, 
 
     // Threads live for one call: starting one takes microseconds, and no pool has to survive a fork.
     std::vector<std::thread> workers;
-    for (int64_t share = 1; share < shares; ++share)
-        workers.emplace_back(draw, cut(share), cut(share + 1));
+    int64_t share = 1;
+    try {
+        for (; share < shares; ++share) workers.emplace_back(draw, cut(share), cut(share + 1));
+    } catch (const std::system_error &) {
+        // The system starts no more threads: what is left is drawn here.
+    }
     draw(0, cut(1));
+    draw(cut(share), count);
     for (std::thread &worker : workers) worker.join();
 }
 

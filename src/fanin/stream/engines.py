@@ -15,7 +15,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from fanin.errors import EngineError, UnknownNameError, one_of
+from fanin.errors import ArgumentError, EngineError, UnknownNameError, one_of
 from fanin.geometry.region import Region
 from fanin.stream import native, reference
 from fanin.stream.key import Key
@@ -77,12 +77,20 @@ def bits(key: Key, start: int, count: int) -> Tensor:
     Returns:
         A uint32 tensor of shape ``(count,)``.
 
+    Raises:
+        ArgumentError: when the words lie outside the stream.
+
     Example:
         >>> bits(Key(0, "weight"), 5, 2).tolist() == bits(Key(0, "weight"), 0, 7).tolist()[5:]
         True
 
     Source: STREAM_VERSION 1, "Index"; Salmon et al. 2011.
     """
+    if min(start, count) < 0 or start + count >= 2**63:
+        raise ArgumentError(
+            f"bits: start and count are not negative, and indices stay below 2**63 - 1. "
+            f"Got start={start}, count={count}."
+        )
     out = torch.empty(count, dtype=torch.int32, device="cpu")
     _engine().bits(key.value, VALUES, start, out)
     return out.view(torch.uint32)
@@ -110,7 +118,9 @@ def _choice() -> tuple[str, str]:
             f"{one_of(asked, ('native', 'reference'))}"
         )
     if asked == "native" and not native.available:
-        raise EngineError(f"FANIN_ENGINE=native: {native.reason}. Reinstall fanin with a C++ compiler.")
+        raise EngineError(
+            f"FANIN_ENGINE=native: {native.reason}. Reinstall fanin with a C++ compiler."
+        )
     if asked:
         return asked, "FANIN_ENGINE asks for it"
     if native.available:

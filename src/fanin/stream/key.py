@@ -88,6 +88,12 @@ def generator_bits(generator: torch.Generator | None = None) -> int:
     synchronisation.
     """
     word = _word.tensor
-    if generator is not None and generator.device.type != "cpu":
-        word = torch.zeros((), dtype=torch.int64, device=generator.device)
+    if generator is not None:
+        if not isinstance(generator, torch.Generator):
+            raise TypeError(
+                f"generator: the bits come from a torch.Generator. Got {generator!r}. "
+                "Make one with torch.Generator().manual_seed(...)."
+            )
+        if generator.device.type != "cpu":
+            word = torch.zeros((), dtype=torch.int64, device=generator.device)
     return int(word.random_(-(2**63), None, generator=generator).item()) & (2**64 - 1)

@@ -73,18 +73,18 @@ def uniform_law(low: float, high: float, dtype: torch.dtype) -> Law:
             f"dtype. Got low={low}, high={high} for {_name(dtype)}."
         )
     if span == 0:
-        return Law(UNIFORM, dtype, low, 0.0)
+        return Law(UNIFORM, dtype, low + 0.0, 0.0)  # + 0.0: never −0, which the cache takes for 0
     lowest = _smallest_at_least(low, dtype)
     highest = _largest_at_most(math.nextafter(high, -math.inf), dtype)
     _require_a_value("uniform", f"[{low}, {high})", lowest, highest, dtype)
-    return Law(UNIFORM, dtype, low, span, lowest, highest)
+    return Law(UNIFORM, dtype, low + 0.0, span, lowest, highest)
 
 
 @lru_cache(maxsize=1024)
 def normal_law(mean: float, std: float, dtype: torch.dtype) -> Law:
     """``mean + std·z``."""
     _grid(dtype)
-    return Law(NORMAL, dtype, mean, std)
+    return Law(NORMAL, dtype, mean + 0.0, std)
 
 
 @lru_cache(maxsize=1024)
@@ -92,10 +92,12 @@ def truncated_law(mean: float, std: float, low: float, high: float, dtype: torch
     """``mean + std·z`` with z a normal conditioned on the bounds, which are absolute."""
     if not low <= high:
         raise ArgumentError(f"trunc_normal: low <= high. Got [{low}, {high}].")
+    if low == high:
+        return Law(NORMAL, dtype, low + 0.0, 0.0)
     lowest, highest = _smallest_at_least(low, dtype), _largest_at_most(high, dtype)
     _require_a_value("trunc_normal", f"[{low}, {high}]", lowest, highest, dtype)
-    if std == 0 or low == high:
-        return Law(NORMAL, dtype, min(max(mean, low), high), 0.0, lowest, highest)
+    if std == 0:
+        return Law(NORMAL, dtype, min(max(mean, low), high) + 0.0, 0.0, lowest, highest)
     alpha, beta = (low - mean) / std, (high - mean) / std
     if max(alpha, -beta) > FARTHEST_BOUND:
         raise ArgumentError(
@@ -106,7 +108,7 @@ def truncated_law(mean: float, std: float, low: float, high: float, dtype: torch
     mass = derived(_mass_between(alpha, beta))
     steps = 2**64 if dtype == torch.float64 else 2**32
     switch = min(max(math.floor((0.5 - lower) / mass * steps), 0), steps)
-    return Law(TRUNCATED, dtype, mean, std, lowest, highest, lower, upper, mass, switch)
+    return Law(TRUNCATED, dtype, mean + 0.0, std, lowest, highest, lower, upper, mass, switch)
 
 
 def _tail(x: float) -> float:
@@ -120,7 +122,11 @@ def _mass_between(alpha: float, beta: float) -> float:
         half = (beta - alpha) / 2
         middle = alpha + half
         density = [
-            weight * (math.exp(-0.5 * (middle + half * x) ** 2) + math.exp(-0.5 * (middle - half * x) ** 2))
+            weight
+            * (
+                math.exp(-0.5 * (middle + half * x) ** 2)
+                + math.exp(-0.5 * (middle - half * x) ** 2)
+            )
             for x, weight in _GAUSS_LEGENDRE_8
         ]
         return half * math.fsum(density) / math.sqrt(2 * math.pi)
@@ -143,13 +149,10 @@ _GAUSS_LEGENDRE_8 = (
 def _grid(dtype: torch.dtype) -> tuple[int, int, float]:
     """Bits of the significand, exponent of the smallest normal, largest value."""
     if dtype not in (torch.float32, torch.float64):
-        float_format(dtype)
+        target = float_format(dtype)  # torch.finfo halves the eps of float8_e5m2fnuz
+        return target.mantissa + 1, 1 - target.bias, torch.finfo(dtype).max
     info = torch.finfo(dtype)
-    return (
-        1 - round(math.log2(info.eps)),
-        round(math.log2(info.smallest_normal)),
-        float(info.max),
-    )
+    return 1 - round(math.log2(info.eps)), round(math.log2(info.smallest_normal)), info.max
 
 
 def _quantum(x: float, dtype: torch.dtype) -> float:
@@ -160,7 +163,7 @@ def _quantum(x: float, dtype: torch.dtype) -> float:
 
 
 def _smallest_at_least(x: float, dtype: torch.dtype) -> float:
-    return -_largest_at_most(-x, dtype)
+    return 0.0 - _largest_at_most(-x, dtype)  # never −0, which a clamp would hand on
 
 
 def _largest_at_most(x: float, dtype: torch.dtype) -> float:

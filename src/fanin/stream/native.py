@@ -17,7 +17,17 @@ from fanin.errors import UnknownNameError, one_of
 from fanin.geometry.region import Region
 from fanin.stream.laws import Law
 
-__all__ = ["active_build", "available", "bits", "builds", "choose", "fill", "fill_flat", "reason", "use"]
+__all__ = [
+    "active_build",
+    "available",
+    "bits",
+    "builds",
+    "choose",
+    "fill",
+    "fill_flat",
+    "reason",
+    "use",
+]
 
 _native: Any = None
 reason = ""

@@ -17,7 +17,9 @@ CHOICES = 2
 _MASK = 0xFFFFFFFF
 
 
-def philox4x32(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> list[Tensor]:
+def philox4x32(
+    counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]
+) -> list[Tensor]:
     """Ten rounds of Philox on four counter words and two key words.
 
     Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", SC'11.

@@ -45,7 +45,9 @@ def bits(key: int, purpose: int, start: int, out: Tensor) -> None:
 def values(law: Law, key: int, index: Tensor) -> Tensor:
     """The numbers at these row-major indices, in the law's dtype."""
     dtype = torch.float64 if law.dtype == torch.float64 else torch.float32
-    standard = {UNIFORM: _uniform, NORMAL: _normal}.get(law.kind, _truncated)(law, key, index, dtype)
+    standard = {UNIFORM: _uniform, NORMAL: _normal}.get(law.kind, _truncated)(
+        law, key, index, dtype
+    )
     value = _number(law.shift, dtype) + _number(law.scale, dtype) * standard
     lowest, highest = _number(law.lowest, dtype), _number(law.highest, dtype)
     value = torch.where(value < lowest, lowest, value)
