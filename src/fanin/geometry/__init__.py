@@ -1,3 +1,7 @@
 """Where numbers go: which elements a buffer holds, and what its axes mean."""
 
+from fanin.geometry.fans import MODES as MODES
+from fanin.geometry.fans import Fans as Fans
+from fanin.geometry.layout import Layout as Layout
+from fanin.geometry.layout import MatrixView as MatrixView
 from fanin.geometry.region import Region as Region

@@ -83,9 +83,7 @@ class Region:
     @cached_property
     def is_whole(self) -> bool:
         """Whether every element is held, in order."""
-        return all(
-            runs == ((0, size),) for runs, size in zip(self.runs, self.shape, strict=True)
-        )
+        return all(runs == ((0, size),) for runs, size in zip(self.runs, self.shape, strict=True))
 
     def indices(self, dim: int) -> torch.Tensor:
         """Global indices along one dim, in local order (int64)."""
@@ -115,6 +113,18 @@ class Region:
             if at >= stop:
                 break
         return Region(self.shape, (*self.runs[:dim], tuple(kept), *self.runs[dim + 1 :]))
+
+    def overlaps(self, dim: int, start: int, stop: int) -> Iterator[tuple[slice, tuple[int, int]]]:
+        """What is held of global indices ``start`` to ``stop`` of a dim.
+
+        Each piece is a slice of local indices and its run of indices counted from ``start``.
+        """
+        at = 0
+        for first, last in self.runs[dim]:
+            begin, end = max(first, start), min(last, stop)
+            if begin < end:
+                yield slice(at + begin - first, at + end - first), (begin - start, end - start)
+            at += last - first
 
     def split(self, limit: int) -> Iterator[tuple[tuple[slice, ...], Region]]:
         """Cut into pieces of at most ``limit`` elements: (slices of the local buffer, region)."""

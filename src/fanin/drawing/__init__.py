@@ -1,0 +1,3 @@
+"""Fills to tensors."""
+
+from fanin.drawing.draw import draw as draw

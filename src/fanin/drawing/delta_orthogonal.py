@@ -1,0 +1,43 @@
+"""Delta-orthogonal kernels: an orthogonal matrix at the centre tap, zeros elsewhere."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from fanin.drawing.orthogonal import draw_orthogonal
+from fanin.drawing.structured import centre_tap
+from fanin.errors import LayoutError
+from fanin.fills import DeltaOrthogonal, Orthogonal
+from fanin.geometry import Region
+from fanin.stream import Key
+
+__all__ = ["draw_delta_orthogonal"]
+
+
+def draw_delta_orthogonal(fill: DeltaOrthogonal, key: Key, region: Region, out: Tensor) -> None:
+    """Fill ``out`` with the region's part of a kernel that preserves the norm of its input.
+
+    The centre tap (``size // 2``) is the `Orthogonal` matrix (out, in) of this key, in that
+    matrix's own index space; a region without the centre tap draws nothing.
+
+    Raises:
+        LayoutError: when the tensor is no kernel, or has more input than output channels.
+
+    Source: Xiao et al. 2018, arXiv:1806.05393, section 3.3.
+    """
+    shape = region.shape
+    if len(shape) < 3:
+        raise LayoutError(
+            f"delta_orthogonal: a kernel is (out, in, *k) with three or more dims. Got shape "
+            f"{shape}. For a matrix use orthogonal()."
+        )
+    if shape[1] > shape[0]:
+        raise LayoutError(
+            f"delta_orthogonal: a norm can only be kept by at least as many output as input "
+            f"channels. Got {shape[0]} from {shape[1]} for shape {shape}. Use orthogonal(), or "
+            "widen the layer."
+        )
+    out.zero_()
+    tap = centre_tap(region, out)
+    if tap is not None:
+        draw_orthogonal(Orthogonal(fill.gain), key, Region(shape[:2], region.runs[:2]), tap)

@@ -1,0 +1,120 @@
+"""`draw`: execute a fill on a tensor, whatever its device, layout or dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import increment_version
+
+from fanin import fills
+from fanin.drawing.delta_orthogonal import draw_delta_orthogonal
+from fanin.drawing.elementwise import draw_elementwise
+from fanin.drawing.orthogonal import draw_orthogonal
+from fanin.drawing.sparse import draw_sparse
+from fanin.drawing.structured import draw_dirac, draw_eye
+from fanin.drawing.targets import is_plain
+from fanin.errors import ArgumentError
+from fanin.geometry import Region
+from fanin.stream import Key
+
+__all__ = ["draw"]
+
+CHUNK = 1 << 20  # elements drawn before they are copied to a tensor that is not plain memory
+
+_STRUCTURED: dict[type[fills.Fill], Callable[[Any, Key, Region, Tensor], None]] = {
+    fills.DeltaOrthogonal: draw_delta_orthogonal,
+    fills.Dirac: draw_dirac,
+    fills.Eye: draw_eye,
+    fills.Orthogonal: draw_orthogonal,
+    fills.Sparse: draw_sparse,
+}
+
+
+def draw(fill: fills.Fill, key: Key, region: Region, out: Tensor) -> None:
+    """Write a fill into a tensor.
+
+    Element ``i`` of the logical tensor (row-major, whole shape ``region.shape``) depends on the
+    fill, the key and ``i`` alone: not on the region around it, the device, the memory layout or
+    the number of threads.
+
+    Args:
+        fill: what to write.
+        key: the stream of this parameter.
+        region: which elements of the logical tensor ``out`` holds.
+        out: a tensor of shape ``region.local_shape``: any floating-point or complex dtype, any
+            device, any strides. A meta tensor has nothing to write.
+
+    Raises:
+        ArgumentError: when the shape is not the region's.
+        DtypeError: when the dtype cannot hold the fill.
+
+    Example:
+        >>> whole, rows = torch.empty(4, 6), torch.empty(2, 6)
+        >>> key = Key(0, "weight")
+        >>> draw(fills.Normal(0.0, 1.0), key, Region.whole((4, 6)), whole)
+        >>> draw(fills.Normal(0.0, 1.0), key, Region.block((4, 6), [slice(1, 3), slice(6)]), rows)
+        >>> torch.equal(rows, whole[1:3])
+        True
+    """
+    if tuple(out.shape) != region.local_shape:
+        raise ArgumentError(
+            f"draw: the tensor's shape is the region's local shape. Got {tuple(out.shape)} for a "
+            f"region of {region.local_shape}."
+        )
+    if out.is_meta:
+        return
+    with torch.no_grad():
+        if isinstance(fill, fills.Constant):
+            out.fill_(fill.value)
+        elif isinstance(fill, fills.Rearranged):
+            _draw_rearranged(fill, key, region, out)
+        elif isinstance(fill, fills.Packed):
+            _draw_packed(fill, key, region, out)
+        elif structured := _STRUCTURED.get(type(fill)):
+            structured(fill, key, region, out)
+        elif is_plain(out):
+            draw_elementwise(fill, key, region, out)
+            increment_version(out)
+        else:
+            _draw_and_copy(fill, key, region, out)
+
+
+def _draw_and_copy(fill: fills.Fill, key: Key, region: Region, out: Tensor) -> None:
+    for piece, part in region.split(CHUNK):
+        buffer = torch.empty(part.local_shape, dtype=out.dtype, device="cpu")
+        draw_elementwise(fill, key, part, buffer)
+        out[piece].copy_(buffer)
+
+
+def _draw_rearranged(fill: fills.Rearranged, key: Key, region: Region, out: Tensor) -> None:
+    """Draw the base on a permuted view, group by group where dim 0 is split into groups."""
+    if fill.groups == 1:
+        view = Region(
+            tuple(region.shape[dim] for dim in fill.dims),
+            tuple(region.runs[dim] for dim in fill.dims),
+        )
+        draw(fill.base, key, view, out.permute(fill.dims))
+        return
+    size = region.shape[0] // fill.groups
+    for group in range(fill.groups):
+        for local, (start, stop) in region.overlaps(0, group * size, (group + 1) * size):
+            runs = (((group, group + 1),), ((start, stop),), *region.runs[1:])
+            shape = (fill.groups, size, *region.shape[1:])
+            view = Region(
+                tuple(shape[dim] for dim in fill.dims), tuple(runs[dim] for dim in fill.dims)
+            )
+            draw(fill.base, key, view, out[local].unsqueeze(0).permute(fill.dims))
+
+
+def _draw_packed(fill: fills.Packed, key: Key, region: Region, out: Tensor) -> None:
+    """Draw each part with a key of its own, in its own index space."""
+    dim = fill.dim
+    for part in fill.parts:
+        shape = (*region.shape[:dim], part.stop - part.start, *region.shape[dim + 1 :])
+        for local, run in region.overlaps(dim, part.start, part.stop):
+            held = Region(shape, (*region.runs[:dim], (run,), *region.runs[dim + 1 :]))
+            piece = out.narrow(dim, local.start, local.stop - local.start)
+            draw(part.fill, key.part(part.name), held, piece)

@@ -1,0 +1,93 @@
+"""Orthogonal fills: which matrices a region touches, and how to draw only that part of them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from fanin.drawing.householder import Vectors, write_block, write_columns
+from fanin.drawing.targets import is_plain
+from fanin.errors import LayoutError
+from fanin.fills import Orthogonal
+from fanin.geometry import Region
+from fanin.stream import Key
+
+__all__ = ["draw_orthogonal"]
+
+
+def draw_orthogonal(fill: Orthogonal, key: Key, region: Region, out: Tensor) -> None:
+    """Fill ``out`` with the region's part of Haar matrices times ``gain``.
+
+    The shorter side of each matrix is orthonormal; a wide one is the transpose of a tall one.
+    Computed in float32 or better (complex64 for complex) and rounded once.
+
+    Raises:
+        LayoutError: when no column dim follows the batch and row dims.
+    """
+    first_row, first_column = fill.batch_dims, fill.batch_dims + fill.row_dims
+    if len(region.shape) <= first_column:
+        raise LayoutError(
+            f"orthogonal: a matrix has two or more dims, {fill.row_dims} of them rows, after "
+            f"{fill.batch_dims} batch dims. Got shape {region.shape}. Match it with another "
+            "initializer, or state its batch and row dims."
+        )
+    if region.numel == 0:
+        return
+    dtype = _compute_dtype(out.dtype)
+    direct = is_plain(out) and out.dtype == dtype
+    buffer = out if direct else torch.empty(region.local_shape, dtype=dtype, device="cpu")
+
+    batches, batch_count = _flat_indices(region, 0, first_row)
+    rows, row_count = _flat_indices(region, first_row, first_column)
+    columns, column_count = _flat_indices(region, first_column, len(region.shape))
+    short, long = sorted((row_count, column_count))
+    for batch, matrix in zip(
+        batches.tolist(), buffer.view(len(batches), len(rows), len(columns)), strict=True
+    ):
+        vectors = Vectors(key, (batch_count, short, long), batch, dtype)
+        if row_count >= column_count:
+            _draw_tall(vectors, rows, columns, fill.gain, matrix)
+        else:
+            _draw_tall(vectors, columns, rows, fill.gain, matrix.mT)
+    if not direct:
+        largest = torch.finfo(out.dtype).max
+        if abs(fill.gain) > largest:
+            buffer.clamp_(-largest, largest)
+        out.copy_(buffer.to(out.dtype))
+
+
+def _draw_tall(vectors: Vectors, rows: Tensor, columns: Tensor, gain: float, out: Tensor) -> None:
+    """Write ``gain·Q[rows][:, columns]``, the way that needs less memory."""
+    _, n, m = vectors.shape
+    if len(rows) < m and n * n < m * len(columns):
+        write_block(vectors, rows, columns, gain, out)
+    elif torch.equal(rows, torch.arange(m, device="cpu")) and _is_ascending(columns):
+        write_columns(vectors, columns, gain, out)
+    else:
+        ascending, order = columns.sort()
+        whole = torch.empty(m, len(columns), dtype=out.dtype, device="cpu")
+        write_columns(vectors, ascending, gain, whole)
+        out[:, order] = whole[rows]
+
+
+def _is_ascending(indices: Tensor) -> bool:
+    return bool((indices[1:] > indices[:-1]).all())
+
+
+def _flat_indices(region: Region, start: int, stop: int) -> tuple[Tensor, int]:
+    """Row-major index within these dims of every local element of them, and how many exist."""
+    shape = region.shape[start:stop]
+    part = Region(shape, region.runs[start:stop])
+    count = math.prod(shape)
+    if part.is_whole:
+        return torch.arange(count, device="cpu"), count
+    return part.linear_indices().reshape(-1), count
+
+
+def _compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """float32 or better; complex64 or better for complex."""
+    if dtype.is_complex:
+        return torch.promote_types(dtype, torch.complex64)
+    return torch.float64 if dtype == torch.float64 else torch.float32

@@ -1,0 +1,89 @@
+"""Identity matrices and kernels: zeros, and ones whose places follow from their indices."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fanin.errors import LayoutError
+from fanin.fills import Dirac, Eye
+from fanin.geometry import Region
+from fanin.stream import Key
+from fanin.stream.narrow import FORMATS, narrow
+
+__all__ = ["centre_tap", "draw_dirac", "draw_eye"]
+
+
+def draw_eye(fill: Eye, key: Key, region: Region, out: Tensor) -> None:
+    """Fill ``out`` with the region's part of ``gain`` times the identity matrix.
+
+    Raises:
+        LayoutError: when the tensor is no matrix.
+    """
+    if len(region.shape) != 2:
+        raise LayoutError(
+            f"eye: the identity has exactly two dims. Got shape {region.shape}. "
+            "For a convolution kernel use dirac()."
+        )
+    out.zero_()
+    if region.is_whole:
+        out.diagonal().copy_(_scalar(fill.gain, out))
+    else:
+        _write_ones(out, region.indices(0), region, fill.gain)
+
+
+def draw_dirac(fill: Dirac, key: Key, region: Region, out: Tensor) -> None:
+    """Fill ``out`` with the region's part of a kernel that hands its input through.
+
+    Output channel ``d`` of each group has a 1 at input channel ``d``, at tap ``size // 2``.
+
+    Raises:
+        LayoutError: when the tensor is no convolution kernel of that many groups.
+    """
+    shape = region.shape
+    if not 3 <= len(shape) <= 5:
+        raise LayoutError(
+            f"dirac: a kernel is (out, in, *k) with three to five dims. Got shape {shape}. "
+            "For a matrix use eye()."
+        )
+    if fill.groups < 1 or shape[0] % fill.groups:
+        raise LayoutError(
+            f"dirac: groups must divide the output channels. Got groups={fill.groups} for shape "
+            f"{shape}. Pass the groups of the convolution."
+        )
+    out.zero_()
+    tap = centre_tap(region, out)
+    if tap is not None:
+        # Channels of a tensor without any have no place to hold a 1: max() keeps `%` defined.
+        per_group = max(1, shape[0] // fill.groups)
+        _write_ones(tap, region.indices(0) % per_group, region, 1.0)
+
+
+def centre_tap(region: Region, out: Tensor) -> Tensor | None:
+    """The view of ``out`` (rows, columns) at tap ``size // 2``, if the region holds that tap."""
+    for dim in range(2, len(region.shape)):
+        place = (region.indices(dim) == region.shape[dim] // 2).nonzero()
+        if not len(place):
+            return None
+        out = out.select(2, int(place[0, 0]))
+    return out
+
+
+def _write_ones(out: Tensor, wanted: Tensor, region: Region, value: float) -> None:
+    """``value`` in each local row of ``out``, at the global column ``wanted`` of that row."""
+    columns = region.shape[1]
+    local = torch.full((columns,), -1, device="cpu")
+    local[region.indices(1)] = torch.arange(region.local_shape[1], device="cpu")
+    rows = (wanted < columns).nonzero()[:, 0]
+    places = local[wanted[rows]]
+    rows, places = rows[places >= 0], places[places >= 0]
+    out[rows.to(out.device), places.to(out.device)] = _scalar(value, out)
+
+
+def _scalar(value: float, out: Tensor) -> Tensor:
+    """The number in the dtype of ``out``, rounded as drawn numbers are."""
+    if out.dtype in FORMATS:
+        return narrow(torch.tensor(value, dtype=torch.float32, device="cpu"), out.dtype).to(
+            out.device
+        )
+    return torch.tensor(value, dtype=out.dtype, device=out.device)

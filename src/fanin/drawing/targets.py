@@ -1,0 +1,73 @@
+"""Which tensors may be written through a pointer, and which only through torch's dispatcher.
+
+A pointer write is invisible to everything that torch layers above memory: function transforms,
+dispatch modes, tangents, lazy conjugation. All knowledge of these layers, and every private name
+it takes, is here. The names have no public counterpart in torch 2.13.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.nn import Parameter
+
+__all__ = ["check_vmap_randomness", "is_plain", "needs_dispatcher"]
+
+# True inside vmap, grad, jvp, functionalize: also for tensors that were captured unwrapped, and
+# whose random operations vmap restricts all the same.
+_in_function_transform = torch._C._are_functorch_transforms_active
+# Modes that see every operation, FakeTensorMode among them. The public ways to learn of one are
+# to be one, or to run an operation.
+_count_dispatch_modes = torch._C._len_torch_dispatch_stack
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether native code may write ``tensor`` as ``numel()`` numbers from ``data_ptr()`` on."""
+    return (
+        (type(tensor) is Tensor or type(tensor) is Parameter)
+        and not _in_function_transform()
+        and not _count_dispatch_modes()
+        # A dual level is open: the tensor may carry a tangent, which a write has to zero.
+        and forward_ad._current_level < 0
+        and tensor.is_cpu
+        and tensor.layout is torch.strided
+        and tensor.is_contiguous()
+        and not tensor.is_conj()
+        and not tensor.is_neg()
+        # Its version cannot be advanced, and outside inference mode torch refuses the write.
+        and not tensor.is_inference()
+        # Null: nothing to write, a storage that was freed (FSDP), a ZeroTensor.
+        and tensor.data_ptr() != 0
+    )
+
+
+def needs_dispatcher(tensor: Tensor) -> bool:
+    """Whether somebody must see one operation rather than its effect on memory."""
+    return (
+        _in_function_transform()
+        or _count_dispatch_modes() > 0
+        or type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
+    )
+
+
+def check_vmap_randomness(tensor: Tensor) -> None:
+    """Refuse what vmap refuses of a random operation in place on this tensor, in torch's words.
+
+    A custom operator's own rule is not consulted for a tensor without a batch dim, one that was
+    captured. So torch is asked, by drawing no numbers.
+    """
+    if not _in_function_transform():
+        return
+    torch.rand(0, device="cpu")
+    if not _is_batched_here(tensor):
+        torch.empty_like(tensor.unsqueeze(0)[:0], dtype=torch.float32).uniform_()
+
+
+def _is_batched_here(tensor: Tensor) -> bool:
+    """Whether the innermost transform is a vmap that maps over this tensor."""
+    level = torch._C._functorch.maybe_current_level()
+    return (
+        torch._C._functorch.is_batchedtensor(tensor)
+        and torch._C._functorch.maybe_get_level(tensor) == level
+    )
