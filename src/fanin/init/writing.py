@@ -1,0 +1,100 @@
+"""How a fill reaches a tensor: by pointer, through a buffer, or as an operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+from torch import Generator, Tensor
+from torch.compiler import is_compiling
+
+from fanin.drawing.elementwise import fill_plain
+from fanin.drawing.operator import checked_fill, draw_whole, fill_
+from fanin.drawing.targets import check_vmap_randomness, is_plain, needs_dispatcher
+from fanin.errors import ArgumentError, DtypeError
+from fanin.fills import derived
+from fanin.init.checks import NumberError, as_torch, check_writable
+from fanin.stream import Key
+from fanin.stream.key import generator_bits
+from fanin.stream.laws import Law, normal_law, truncated_law, uniform_law
+
+__all__ = ["write", "write_elementwise"]
+
+
+def write_elementwise(
+    tensor: Tensor, name: str, numbers: tuple[float, ...], generator: Generator | None
+) -> Tensor:
+    """`write`, without its overhead where memory is all there is to the tensor."""
+    if is_compiling() or not is_plain(tensor) or not tensor.is_floating_point():
+        return write(tensor, name, numbers, generator)
+    try:
+        law = _LAWS[name](*numbers, tensor.dtype)
+    except (ArgumentError, DtypeError) as error:
+        raise as_torch(error) from None
+    fill_plain(law, generator_bits(generator), tensor)
+    return tensor
+
+
+def write(
+    tensor: Tensor, name: str, numbers: tuple[float, ...], generator: Generator | None
+) -> Tensor:
+    """Draw the fill ``name(*numbers)`` into any tensor that torch itself could fill.
+
+    A refused call writes nothing and takes nothing from the generator.
+
+    Raises:
+        NumberError: the dtype holds no value of the distribution; ``generator`` when compiling.
+        KernelError: the dtype or layout takes no random numbers.
+        WriteError: torch too refuses to write this tensor in place.
+    """
+    if is_compiling():
+        _write_compiled(tensor, name, numbers, generator)
+        return tensor
+    try:
+        fill = checked_fill(name, numbers, tensor.dtype)
+    except (ArgumentError, DtypeError) as error:
+        raise as_torch(error) from None
+    if needs_dispatcher(tensor):
+        check_vmap_randomness(tensor)
+        with torch.no_grad():
+            fill_(tensor, name, numbers, generator)
+    elif not tensor.is_meta:
+        check_writable(name, tensor)
+        if tensor.numel():
+            with torch.no_grad():
+                draw_whole(name, fill, Key.from_generator(generator), tensor)
+    return tensor
+
+
+def _write_compiled(
+    tensor: Tensor, name: str, numbers: tuple[float, ...], generator: Generator | None
+) -> None:
+    if generator is not None:
+        raise NumberError(
+            f"{name}: a compiled function draws from torch's default generator. Got generator= "
+            "inside torch.compile. Leave it out and call torch.manual_seed, or fill before."
+        )
+    with torch.no_grad():
+        fill_(tensor, name, numbers)
+
+
+@lru_cache(maxsize=1024)
+def _scaled_uniform_law(bound: float, dtype: torch.dtype) -> Law:
+    bound = derived(bound)
+    return uniform_law(-bound, bound, dtype)
+
+
+@lru_cache(maxsize=1024)
+def _scaled_normal_law(std: float, dtype: torch.dtype) -> Law:
+    return normal_law(0.0, derived(std), dtype)
+
+
+# The laws of the operator's elementwise fills, kept for the next call.
+_LAWS: dict[str, Callable[..., Law]] = {
+    "uniform": uniform_law,
+    "scaled_uniform": _scaled_uniform_law,
+    "normal": normal_law,
+    "scaled_normal": _scaled_normal_law,
+    "trunc_normal": truncated_law,
+}
