@@ -1,0 +1,37 @@
+"""Initialization for PyTorch models: `plan` what they start from, `initialize` them.
+
+``from fanin import init`` stands in for ``from torch.nn import init``; the descriptions of
+``fanin.initializers`` say what a parameter should hold before its shape is known.
+"""
+
+from fanin import init as init
+from fanin import initializers as initializers
+from fanin.errors import ArgumentError as ArgumentError
+from fanin.errors import DtypeError as DtypeError
+from fanin.errors import EngineError as EngineError
+from fanin.errors import FaninError as FaninError
+from fanin.errors import LayoutError as LayoutError
+from fanin.errors import PlanError as PlanError
+from fanin.errors import UnknownNameError as UnknownNameError
+from fanin.gains import EmpiricalGain as EmpiricalGain
+from fanin.gains import calculate_gain as calculate_gain
+from fanin.gains import gain as gain
+from fanin.geometry import Fans as Fans
+from fanin.geometry import Layout as Layout
+from fanin.geometry import Region as Region
+from fanin.initialization import initialize as initialize
+from fanin.initialization import plan as plan
+from fanin.initializers import Initializer as Initializer
+from fanin.initializers import parse as parse
+from fanin.model import register_adapter as register_adapter
+from fanin.planning import Plan as Plan
+from fanin.planning import Recipe as Recipe
+from fanin.planning import Rule as Rule
+from fanin.planning import Step as Step
+from fanin.planning import keep as keep
+from fanin.planning import rule as rule
+from fanin.recipes import get_recipe as get_recipe
+from fanin.stream import STREAM_VERSION as STREAM_VERSION
+from fanin.stream import Key as Key
+
+__version__ = "0.1.0"

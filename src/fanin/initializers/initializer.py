@@ -1,0 +1,147 @@
+"""`Initializer`: what a parameter should hold before its shape is known, and the registry of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from fanin.errors import ArgumentError, UnknownNameError, one_of
+from fanin.fills import Fill
+from fanin.geometry import Layout
+
+__all__ = ["BUILDERS", "WORDS", "Initializer", "build", "register"]
+
+Resolver: TypeAlias = Callable[..., Fill]
+
+WORDS = {"true": True, "false": False, "none": None}  # of the text form; others are strings
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Initializer:
+    """A description: the name of a builder and all of its arguments.
+
+    Stateless and hashable: one initializer serves any number of parameters, and two that describe
+    the same are equal. ``str`` is its text form, which `fanin.parse` reads.
+
+    Args:
+        name: of a registered builder.
+        arguments: its arguments by name, in the order of its signature.
+
+    Example:
+        >>> from fanin.initializers import kaiming_normal
+        >>> kaiming_normal(nonlinearity="gelu")
+        kaiming_normal(nonlinearity=gelu)
+        >>> kaiming_normal() == kaiming_normal(nonlinearity="relu")
+        True
+    """
+
+    name: str
+    arguments: tuple[tuple[str, Any], ...] = ()
+
+    def resolve(self, layout: Layout) -> Fill:
+        """The fill with numbers in it, for a parameter of this layout.
+
+        Raises:
+            LayoutError: when the initializer needs axes that the layout does not have.
+        """
+        return _RESOLVERS[self.name](layout, **dict(self.arguments))
+
+    def to_json(self) -> dict[str, Any]:
+        """Name and arguments as plain data.
+
+        Raises:
+            ArgumentError: when an argument is a function, which has no text.
+        """
+        return {"name": self.name, **{key: self._plain(key, arg) for key, arg in self.arguments}}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Initializer:
+        """The initializer that `to_json` wrote."""
+        arguments = {key: _lively(value) for key, value in data.items() if key != "name"}
+        return build(str(data.get("name", "")), (), arguments)
+
+    def __str__(self) -> str:
+        parameters = inspect.signature(BUILDERS[self.name]).parameters
+        stated = [
+            f"{key}={_text(value)}"
+            for key, value in self.arguments
+            if value != parameters[key].default
+        ]
+        return f"{self.name}({', '.join(stated)})"
+
+    __repr__ = __str__
+
+    def _plain(self, key: str, value: Any) -> Any:
+        if isinstance(value, Initializer):
+            return value.to_json()
+        if callable(value):
+            raise ArgumentError(
+                f"{self.name}: only named arguments can be written down. Got {value!r} for {key}. "
+                "Name a known nonlinearity, or pass its gain as a number."
+            )
+        return [self._plain(key, item) for item in value] if isinstance(value, tuple) else value
+
+
+_BUILDERS: dict[str, Callable[..., Initializer]] = {}
+_RESOLVERS: dict[str, Resolver] = {}
+BUILDERS: Mapping[str, Callable[..., Initializer]] = MappingProxyType(_BUILDERS)
+
+
+def register(builder: Callable[..., Initializer], resolver: Resolver) -> None:
+    """Make a builder known by its name.
+
+    Args:
+        builder: returns ``Initializer(name, arguments)``; its first docstring line describes it.
+        resolver: ``resolver(layout, **arguments)`` returns the fill.
+
+    Raises:
+        ArgumentError: when the name is taken.
+    """
+    name = builder.__name__
+    if name in _BUILDERS:
+        raise ArgumentError(f"register: a name is given once. Got {name!r} again. Choose another.")
+    _BUILDERS[name] = builder
+    _RESOLVERS[name] = resolver
+
+
+def build(name: str, positional: Iterable[Any], named: Mapping[str, Any]) -> Initializer:
+    """Call a builder by name.
+
+    Raises:
+        UnknownNameError: when there is no such initializer.
+        ArgumentError: when it does not take these arguments.
+    """
+    if name not in _BUILDERS:
+        raise UnknownNameError(
+            f"initializer: the name of a known one. Got {name!r}. {one_of(name, _BUILDERS)}"
+        )
+    builder = _BUILDERS[name]
+    signature = inspect.signature(builder)
+    try:
+        bound = signature.bind(*positional, **named)
+        return builder(*bound.args, **bound.kwargs)
+    except TypeError as error:
+        takes = ", ".join(map(str, signature.parameters.values())) or "no arguments"
+        raise ArgumentError(f"{name}: {error}. It takes {takes}.") from None
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, str):
+        bare = value.isidentifier() and value.isascii() and value not in (*WORDS, "inf", "nan")
+        return value if bare else f'"{value}"'
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_text, value))}{',' if len(value) == 1 else ''})"
+    if callable(value):
+        return f"<{getattr(value, '__name__', type(value).__name__)}>"
+    return str(value)
+
+
+def _lively(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return Initializer.from_json(value)
+    return tuple(_lively(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,74 @@
+"""From a module's type to the axes of its parameters; users register their own types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from fanin.errors import ArgumentError
+from fanin.geometry import Layout
+from fanin.model.torch_adapters import TORCH_ADAPTERS
+from fanin.model.view import Site
+
+__all__ = ["layout_of", "missing_adapter", "register_adapter"]
+
+# Given the module and the name under which it holds a parameter; None where it does not know it.
+Adapter = Callable[[Any, str], Layout | None]
+
+_ADAPTERS: dict[type[nn.Module], Adapter] = dict(TORCH_ADAPTERS)
+
+
+def register_adapter(kind: type[nn.Module], adapter: Adapter) -> None:
+    """State the axes of a module type's parameters; subclasses inherit the statement.
+
+    Args:
+        kind: the module type; a second registration replaces the first.
+        adapter: called with the module and a parameter's own name (``"weight"``); returns its
+            layout, or None for a name it does not know.
+
+    Raises:
+        ArgumentError: when ``kind`` is no module type.
+
+    Example:
+        >>> import torch
+        >>> from fanin.model import sites
+        >>> class Scale(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.scale = nn.Parameter(torch.empty(3))
+        >>> register_adapter(Scale, lambda module, name: Layout.vector(*module.scale.shape))
+        >>> next(layout_of(site) for site in sites(Scale()))
+        Layout((3,))
+    """
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise ArgumentError(f"register_adapter: an adapter is for a module type. Got {kind!r}.")
+    _ADAPTERS[kind] = adapter
+
+
+def layout_of(site: Site) -> Layout | None:
+    """The axes of the parameter at a site, as the nearest registered type states them."""
+    for kind in type(site.module).__mro__:
+        adapter = _ADAPTERS.get(kind)
+        layout = adapter(site.module, site.attribute) if adapter is not None else None
+        if layout is not None:
+            return layout
+    return None
+
+
+def missing_adapter(site: Site) -> str:
+    """The adapter to paste for a module type that has none, as part of a message."""
+    kind, shape = type(site.module), tuple(site.tensor.shape)
+    out_axes, in_axes = ("(0,)", "(1,)") if len(shape) > 1 else ("()", "()")
+    return (
+        f"Register its axes (in: summed over, out: different outputs, batch: independent):\n\n"
+        f"    from fanin.geometry import Layout\n"
+        f"    from fanin.model import register_adapter\n\n"
+        f"    def {kind.__name__.lower()}_layout(module, name):\n"
+        f"        if name == {site.attribute!r}:\n"
+        f"            shape = tuple(module.{site.attribute}.shape)  # {shape}\n"
+        f"            return Layout(shape, out_axes={out_axes}, in_axes={in_axes}, batch_axes=())\n"
+        f"        return None\n\n"
+        f"    register_adapter({kind.__name__}, {kind.__name__.lower()}_layout)\n"
+    )

@@ -1,0 +1,23 @@
+"""From rules to a plan, and from a plan to weights."""
+
+from __future__ import annotations
+
+from fanin.planning.globs import matches
+from fanin.planning.plan import Plan
+from fanin.planning.recipe import Recipe
+from fanin.planning.resolve import make_plan
+from fanin.planning.rules import Keep, Match, Rule, keep, rule
+from fanin.planning.step import Step
+
+__all__ = [
+    "Keep",
+    "Match",
+    "Plan",
+    "Recipe",
+    "Rule",
+    "Step",
+    "keep",
+    "make_plan",
+    "matches",
+    "rule",
+]

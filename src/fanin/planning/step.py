@@ -1,0 +1,81 @@
+"""What one parameter will hold: data, with numbers in it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from fanin.errors import LayoutError
+from fanin.fills import Constant, Fill
+from fanin.geometry import Fans, Layout
+from fanin.stream import Key
+
+__all__ = ["Step"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one parameter will hold, and why.
+
+    Args:
+        name: canonical name of the owner.
+        aliases: other names of the same parameter.
+        shape: of the logical tensor.
+        dtype: of the parameter.
+        layout: its axes; None where no adapter knows them.
+        fill: what is drawn; None leaves the parameter as it is.
+        key: the random stream; None likewise.
+        rule: what the rule that won is called.
+        reason: in words, with the rules that it overrides.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    layout: Layout | None
+    fill: Fill | None
+    key: Key | None
+    rule: str
+    reason: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name, the owner's first."""
+        return (self.name, *self.aliases)
+
+    @property
+    def numel(self) -> int:
+        """Elements of the logical tensor."""
+        return math.prod(self.shape)
+
+    @property
+    def padding_row(self) -> int | None:
+        """The row of an embedding that is set to zero after the draw, counted from 0."""
+        if self.layout is None or self.layout.padding_idx is None:
+            return None
+        if self.fill is None or self.fill == Constant(0.0):
+            return None
+        return self.layout.padding_idx % self.shape[0]
+
+    @property
+    def fans(self) -> Fans | None:
+        """Fans of the layout; None for a parameter that has none, or whose parts differ."""
+        try:
+            return self.layout.fans if self.layout is not None else None
+        except LayoutError:
+            return None
+
+    @property
+    def moments(self) -> tuple[float, float] | None:
+        """Mean and std that the entries are expected to have; None when they are kept."""
+        if self.fill is None:
+            return None
+        mean, std = self.fill.moments(self.shape)
+        if self.padding_row is None:
+            return mean, std
+        share = 1 - 1 / self.shape[0]
+        square = share * (std * std + mean * mean)
+        return share * mean, math.sqrt(max(square - (share * mean) ** 2, 0.0))

@@ -1,0 +1,60 @@
+"""A multilayer perceptron of any depth: the model that shows what a gain does."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import nn
+
+__all__ = ["mlp"]
+
+# Halve their input, need arguments, or mix elements: none of them follows a layer here.
+_NOT_BETWEEN_LAYERS = {"GLU", "MultiheadAttention", "Threshold"}
+
+
+def mlp(
+    *,
+    depth: int = 3,
+    width: int = 256,
+    activation: str = "ReLU",
+    in_features: int = 784,
+    out_features: int = 10,
+) -> nn.Sequential:
+    """``depth`` linear layers with an activation between each two.
+
+    Args:
+        depth: number of linear layers, at least 1.
+        width: units of every hidden layer.
+        activation: name of a class in `torch.nn`, in any case (``"gelu"``, ``"Tanh"``).
+        in_features: size of the input.
+        out_features: size of the output.
+
+    Returns:
+        A model from (batch, in_features) to (batch, out_features).
+
+    Raises:
+        ValueError: for a depth below 1 or an activation that `torch.nn` does not have.
+
+    Example:
+        >>> [type(layer).__name__ for layer in mlp(depth=2, activation="tanh")]
+        ['Linear', 'Tanh', 'Linear']
+    """
+    if depth < 1:
+        raise ValueError(f"mlp: depth counts the linear layers, at least 1. Got {depth}.")
+    make_activation = _activation(activation)
+    sizes = [in_features, *[width] * (depth - 1), out_features]
+    layers: list[nn.Module] = []
+    for size_in, size_out in pairwise(sizes):
+        layers += [nn.Linear(size_in, size_out), make_activation()]
+    return nn.Sequential(*layers[:-1])
+
+
+def _activation(name: str) -> type[nn.Module]:
+    for known in nn.modules.activation.__all__:
+        if known.lower() == name.lower() and known not in _NOT_BETWEEN_LAYERS:
+            found: type[nn.Module] = getattr(nn, known)
+            return found
+    raise ValueError(
+        f"mlp: activation is the name of a class in torch.nn, such as relu, gelu or tanh. "
+        f"Got {name!r}."
+    )
