@@ -1,0 +1,334 @@
+"""`fanin init` and `fanin plan` as a person types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, load_model
+from torch import nn
+from typer.testing import CliRunner, Result
+
+import fanin
+from fanin.cli import app, files, initialize
+from fanin.zoo import lenet, mlp
+
+MODELS = """
+    import torch
+    from torch import nn
+
+    def tied():
+        model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+        model[1].weight = model[0].weight
+        return model
+
+    class Outer:
+        Inner = nn.Identity
+
+    class WithBuffers(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(3)
+            self.register_buffer("table", torch.arange(3.0), persistent=False)
+            self.flag = nn.Buffer(torch.tensor([True]))
+
+    def scaled(scale: float = 1.0):
+        model = nn.Module()
+        model.scale = nn.Parameter(torch.full((2,), scale))
+        return model
+
+    def broken():
+        raise RuntimeError("no such weights")
+
+    def number():
+        return 3
+
+    model = nn.Linear(2, 2)
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty directory to type commands in, with a file of models called mymodels.py."""
+    (tmp_path / "mymodels.py").write_text(textwrap.dedent(MODELS))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "mymodels", raising=False)
+    return tmp_path
+
+
+def run(command: str) -> Result:
+    return CliRunner().invoke(app, command.split())
+
+
+def made_by(here: Path) -> set[str]:
+    return {path.name for path in here.iterdir()} - {"mymodels.py", "__pycache__"}
+
+
+def test_the_file_holds_what_initialize_gives(here: Path) -> None:
+    result = run("init zoo:lenet --recipe kaiming --seed 0 --out lenet.safetensors")
+    assert result.exit_code == 0, result.output
+    model = lenet()
+    plan = fanin.initialize(model, "kaiming", seed=0)
+    loaded = load_file("lenet.safetensors")
+    assert loaded.keys() == model.state_dict().keys()
+    assert all(torch.equal(loaded[name], value) for name, value in model.state_dict().items())
+    with safe_open("lenet.safetensors", "pt") as file:
+        metadata = file.metadata()
+    assert metadata["format"] == "pt"
+    assert metadata["fanin.recipe"] == "kaiming@1"
+    assert metadata["fanin.seed"] == "0"
+    assert metadata["fanin.fingerprint"] == plan.fingerprint()
+    assert metadata["fanin.version"] == fanin.__version__
+    assert metadata["fanin.stream_version"] == "1"
+    assert made_by(here) == {"lenet.safetensors"}
+
+
+def test_the_table_and_the_summary_are_shown(here: Path) -> None:
+    result = run("init zoo:lenet -r kaiming --seed 0 -o lenet.safetensors")
+    lines = result.stdout.splitlines()
+    assert "observed" in lines[0]
+    assert lines[2].split()[:5] == ["0.weight", "6×1×5×5", "25", "→", "150"]
+    assert "61,706 values in 10 parameters" in result.stdout
+    assert "seed 0, fingerprint" in result.stdout
+    assert "Drawn in" in result.stdout
+    assert re.search(r"lenet\.safetensors: 24\d\.\d kB", result.stdout)
+    assert result.stderr == ""
+
+
+def test_two_runs_give_equal_files(here: Path) -> None:
+    for name in ("a", "b"):
+        run(f"init zoo:lenet -r xavier --seed 5 --out {name}")
+    assert Path("a").read_bytes() == Path("b").read_bytes()
+
+
+def test_without_a_seed_a_fresh_one_is_recorded(here: Path) -> None:
+    for name in ("a", "b"):
+        assert run(f"init zoo:lenet -r xavier --out {name}").exit_code == 0
+    assert Path("a").read_bytes() != Path("b").read_bytes()
+
+
+def test_the_file_has_the_usual_permissions(here: Path) -> None:
+    run("init zoo:lenet -r xavier --out a")
+    Path("plain").touch()
+    assert Path("a").stat().st_mode == Path("plain").stat().st_mode
+
+
+def test_arguments_reach_the_model(here: Path) -> None:
+    arguments = "--arg depth=2 --arg width=5 --arg activation=Tanh --arg in_features=3"
+    assert run(f"init zoo:mlp -r xavier --out a {arguments}").exit_code == 0
+    expected = mlp(depth=2, width=5, in_features=3)
+    assert {n: t.shape for n, t in load_file("a").items()} == {
+        name: tensor.shape for name, tensor in expected.state_dict().items()
+    }
+
+
+def test_overrides_win(here: Path) -> None:
+    command = "init zoo:lenet -r kaiming --seed 0 --out a --set *.bias=ones() --set 0.bias=keep()"
+    assert run(command).exit_code == 0
+    loaded = load_file("a")
+    assert (loaded["3.bias"] == 1).all()
+    assert loaded["0.bias"].std() > 0
+    with safe_open("a", "pt") as file:
+        assert json.loads(file.metadata()["fanin.set"]) == ["*.bias=ones()", "0.bias=keep()"]
+
+
+def test_kept_values_follow_the_seed_too(here: Path) -> None:
+    for name in ("a", "b"):
+        run(f"init zoo:lenet -r kaiming --seed {2**64 - 1} --out {name} --set 0.*=keep()")
+    assert Path("a").read_bytes() == Path("b").read_bytes()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16", "float8_e4m3fn"])
+def test_the_dtype_is_the_files(here: Path, dtype: str) -> None:
+    assert run(f"init zoo:lenet -r xavier --out a --dtype {dtype}").exit_code == 0
+    assert {tensor.dtype for tensor in load_file("a").values()} == {getattr(torch, dtype)}
+
+
+def test_a_users_own_model_with_buffers(here: Path) -> None:
+    assert run("init mymodels:WithBuffers -r kaiming --out a").exit_code == 0
+    loaded = load_file("a")
+    assert loaded["norm.running_var"].tolist() == [1.0, 1.0, 1.0]
+    assert loaded["norm.num_batches_tracked"].dtype == torch.int64
+    assert loaded["flag"].tolist() == [True]
+    assert "table" not in loaded
+
+
+def test_ties_are_stored_once_and_load(here: Path) -> None:
+    assert run("init mymodels:tied -r kaiming --seed 1 --out a").exit_code == 0
+    assert load_file("a").keys() == {"0.weight", "0.bias", "1.bias"}
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    load_model(model, "a")
+    assert torch.equal(model[1].weight, load_file("a")["0.weight"])
+
+
+@pytest.mark.parametrize("command", ["init --dry-run", "plan"])
+def test_a_dry_run_writes_nothing(here: Path, command: str) -> None:
+    result = run(f"{command} zoo:lenet --recipe kaiming --seed 0")
+    assert result.exit_code == 0
+    assert "Nothing was written." in result.stdout
+    assert "observed" not in result.stdout
+    assert made_by(here) == set()
+
+
+def test_json_is_all_that_stdout_holds(here: Path) -> None:
+    result = json.loads(run("init zoo:lenet -r kaiming --seed 0 --out a --json").stdout)
+    assert result["file"] == {"path": "a", "bytes": Path("a").stat().st_size}
+    assert result["seconds"].keys() == {"drawing", "writing"}
+    assert result["steps"][0]["observed_std"] == pytest.approx(0.283, rel=0.2)
+    planned = json.loads(run("plan zoo:lenet -r kaiming --seed 0 --json").stdout)
+    assert planned["fingerprint"] == result["fingerprint"]
+    assert "file" not in planned
+
+
+USAGE, FAILURE = 2, 1
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        ("zoo:alexnett -r kaiming", USAGE, "Did you mean alexnet"),
+        ("alexnet -r kaiming", USAGE, "written zoo:NAME or package.module:callable"),
+        ("zoo: -r kaiming", USAGE, "written zoo:NAME"),
+        ("nowhere.at.all:f -r kaiming", USAGE, "No module named 'nowhere'"),
+        ("mymodels:nothing -r kaiming", USAGE, "'nothing'"),
+        ("mymodels:model -r kaiming", USAGE, "Name a class or a function"),
+        ("mymodels:number -r kaiming", USAGE, "Got int from 'mymodels:number'"),
+        ("mymodels:broken -r kaiming", FAILURE, "raised RuntimeError: no such weights"),
+        ("zoo:lenet -r kaimin", USAGE, "Did you mean kaiming@1"),
+        ("zoo:lenet -r kaiming@9", USAGE, "Known: kaiming@1"),
+        ("zoo:lenet", USAGE, "--recipe"),
+        ("zoo:lenet -r kaiming --set 0.weight", USAGE, "written NAME=INITIALIZER"),
+        ("zoo:lenet -r kaiming --set =zeros()", USAGE, "written NAME=INITIALIZER"),
+        ("zoo:lenet -r kaiming --set 0.weight=", USAGE, "written NAME=INITIALIZER"),
+        ("zoo:lenet -r kaiming --set 0.weight=zeroes()", USAGE, "zeroes"),
+        ("zoo:lenet -r kaiming --set 0.weight=zeros(", USAGE, "zeros("),
+        ("zoo:lenet -r kaiming --set re:(=zeros()", USAGE, "name pattern"),
+        ("zoo:lenet -r kaiming --set 99.weight=zeros()", FAILURE, "Near: 9.weight"),
+        ("zoo:lenet -r kaiming --set 0.bias=kaiming_normal()", FAILURE, "for '0.bias'"),
+        ("mymodels:scaled -r kaiming", FAILURE, "scale  (2,) of Module"),
+        ("zoo:lenet -r kaiming --arg classes", USAGE, "written key=value"),
+        ("zoo:lenet -r kaiming --arg classes=3", USAGE, "unexpected keyword argument 'classes'"),
+        ("zoo:lenet -r kaiming --arg num_classes=1 --arg num_classes=2", USAGE, "twice"),
+        ("zoo:lenet -r kaiming --arg num_classes=many", FAILURE, "raised TypeError"),
+        ("zoo:lenet -r kaiming --dtype float31", USAGE, "Did you mean float32"),
+        ("zoo:lenet -r kaiming --seed -1", USAGE, "[0, 2**64)"),
+        ("zoo:lenet -r kaiming --seed x", USAGE, "--seed"),
+        ("zoo:lenet -r kaiming --sed 1", USAGE, "--sed"),
+    ],
+)
+def test_bad_input_is_one_message_and_no_file(
+    here: Path, options: str, status: int, message: str
+) -> None:
+    result = run(f"init {options} --out a.safetensors")
+    assert result.exit_code == status, result.output
+    assert message in result.stderr
+    assert [line[:6] for line in result.stderr.splitlines()].count("Error:") == 1
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+    assert made_by(here) == set()
+
+
+def test_a_file_is_needed(here: Path) -> None:
+    result = run("init zoo:lenet -r kaiming")
+    assert (result.exit_code, "--dry-run" in result.stderr) == (USAGE, True)
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("missing/a", "Create 'missing' first"),
+        (".", "Got the directory"),
+        ("old", "Say --force"),
+        ("/dev/null", "a regular file"),
+        ("old/a", "directory that exists"),
+    ],
+)
+def test_a_file_that_cannot_be_is_refused(here: Path, out: str, message: str) -> None:
+    Path("old").write_text("precious")
+    result = run(f"init zoo:lenet -r kaiming --out {out}")
+    assert result.exit_code == FAILURE
+    assert message in result.stderr
+    assert made_by(here) == {"old"}
+    assert Path("old").read_text() == "precious"
+
+
+def test_force_overwrites(here: Path) -> None:
+    Path("old").write_text("worthless")
+    assert run("init zoo:lenet -r kaiming --out old --force").exit_code == 0
+    assert len(load_file("old")) == 10
+
+
+def test_a_link_is_written_through(here: Path) -> None:
+    Path("old").write_text("worthless")
+    Path("link").symlink_to("old")
+    assert run("init zoo:lenet -r kaiming --out link --force").exit_code == 0
+    assert Path("link").is_symlink()
+    assert len(load_file("old")) == 10
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_file_appears_whole_or_not_at_all(
+    here: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    Path("old").write_text("precious")
+
+    def fail(file, *args, **options) -> None:
+        file.write(b"half of it")
+        raise error
+
+    monkeypatch.setattr(initialize, "write_safetensors", fail)
+    result = run("init zoo:lenet -r kaiming --out old --force")
+    assert result.exit_code != 0
+    assert "Traceback" not in result.output
+    assert made_by(here) == {"old"}
+    assert Path("old").read_text() == "precious"
+
+
+def test_a_failed_sync_leaves_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(files.os, "fsync", fail)
+    result = run("init zoo:lenet -r kaiming --out a")
+    assert (result.exit_code, made_by(here)) == (FAILURE, set())
+    assert "cannot write 'a': Input/output error" in result.stderr
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "fanin", *words]
+
+
+def test_the_command_in_a_pipe_is_plain_text(here: Path) -> None:
+    line = command("init", "zoo:lenet", "--recipe", "kaiming", "--seed", "0", "--out", "a")
+    environment = os.environ | {"COLUMNS": "20", "NO_COLOR": "1"}
+    done = subprocess.run(line, capture_output=True, text=True, check=True, env=environment)
+    assert "\x1b" not in done.stdout
+    assert done.stdout.splitlines()[2].startswith("0.weight   6×1×5×5   25 → 150")
+    assert done.stderr == ""
+
+
+def test_an_interrupt_leaves_no_file(here: Path) -> None:
+    """A real SIGINT while a large model is built, drawn or written."""
+    line = command("init", "zoo:mlp", "-r", "kaiming", "--arg", "width=6000", "--out", "a")
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        if any(name.startswith(".a.") for name in made_by(here)):
+            process.send_signal(signal.SIGINT)
+            break
+    _, errors = process.communicate(timeout=60)
+    assert made_by(here) <= {"a"}  # whole, where the interrupt came too late
+    assert ("a" in made_by(here)) == (process.returncode == 0)
+    assert "Traceback" not in errors

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from fanin.errors import ArgumentError
+from fanin.geometry import Layout
+from fanin.model import layout_of, missing_adapter, register_adapter, sites
+
+
+def layouts(module: nn.Module) -> dict[str, Layout | None]:
+    return {site.name: layout_of(site) for site in sites(module)}
+
+
+def fans(module: nn.Module, name: str = "weight") -> tuple[float, float]:
+    layout = layouts(module)[name]
+    assert layout is not None
+    return layout.fans.fan_in, layout.fans.fan_out
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        (nn.Linear(5, 3), (5, 3)),
+        (nn.Bilinear(2, 3, 4), (6, 4)),
+        (nn.Conv1d(4, 6, 3), (12, 18)),
+        (nn.Conv2d(9, 9, 3, groups=9), (9, 9)),
+        (nn.Conv3d(4, 8, 2, groups=2), (16, 32)),
+        (nn.ConvTranspose2d(6, 4, 3, stride=2, groups=2), (27, 18)),
+        (nn.Embedding(11, 4), (1, 4)),
+        (nn.EmbeddingBag(11, 4), (1, 4)),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_fans_belong_to_the_module(module: nn.Module, expected: tuple[int, int]) -> None:
+    assert fans(module) == expected
+
+
+def test_a_packed_projection_has_the_fans_of_its_parts() -> None:
+    attention = nn.MultiheadAttention(8, 2)
+    assert fans(attention, "in_proj_weight") == (8, 8)
+    layout = layouts(attention)["in_proj_bias"]
+    assert layout is not None
+    assert [name for name, *_ in layout.split()] == ["q", "k", "v"]
+
+
+def test_separate_projections_have_their_own_fans() -> None:
+    attention = nn.MultiheadAttention(8, 2, kdim=4, vdim=6)
+    assert fans(attention, "k_proj_weight") == (4, 8)
+    assert fans(attention, "v_proj_weight") == (6, 8)
+
+
+@pytest.mark.parametrize(
+    ("module", "gates"),
+    [
+        (nn.LSTM(3, 4, num_layers=2, bidirectional=True, proj_size=2), 4),
+        (nn.LSTMCell(3, 4), 4),
+        (nn.GRU(3, 4), 3),
+        (nn.GRUCell(3, 4), 3),
+        (nn.RNN(3, 4), 0),
+        (nn.RNNCell(3, 4), 0),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_recurrent_weights_have_a_part_for_each_gate(module: nn.Module, gates: int) -> None:
+    for name, layout in layouts(module).items():
+        assert layout is not None
+        assert len(layout.parts) == (0 if "weight_hr" in name else gates)
+        if name.startswith("weight_ih_l0") or name == "weight_ih":
+            assert (layout.fans.fan_in, layout.fans.fan_out) == (3, 4)
+
+
+def test_every_supported_parameter_has_a_layout_of_its_own_shape() -> None:
+    model = nn.ModuleList(
+        [
+            nn.TransformerEncoderLayer(8, 2),
+            nn.MultiheadAttention(8, 2, add_bias_kv=True),
+            nn.BatchNorm2d(3),
+            nn.InstanceNorm1d(3, affine=True),
+            nn.GroupNorm(1, 3),
+            nn.RMSNorm((2, 3)),
+            nn.PReLU(3),
+            nn.AdaptiveLogSoftmaxWithLoss(32, 9, [3, 6]),
+        ]
+    )
+    for site in sites(model):
+        layout = layout_of(site)
+        assert layout is not None, site.name
+        assert layout.shape == site.tensor.shape
+
+
+class Experts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(2, 6, 5))
+
+
+def test_an_unknown_module_has_no_layout_and_an_adapter_to_paste() -> None:
+    site = next(sites(Experts()))
+    assert layout_of(site) is None
+    pasted = missing_adapter(site)
+    scope = {"Experts": Experts}
+    code = "\n".join(line[4:] for line in pasted.splitlines() if line.startswith("    "))
+    exec(code, scope)  # the message is code that runs
+    try:
+        layout = layout_of(site)
+        assert layout is not None
+        assert layout.shape == (2, 6, 5)
+    finally:
+        register_adapter(Experts, lambda module, name: None)
+
+
+def test_a_subclass_inherits_and_may_have_its_own() -> None:
+    class Transposed(nn.Linear):
+        pass
+
+    assert fans(Transposed(5, 3)) == (5, 3)
+    register_adapter(
+        Transposed,
+        lambda module, name: (
+            Layout.linear_transposed(*module.weight.shape) if name == "weight" else None
+        ),
+    )
+    assert fans(Transposed(5, 3)) == (3, 5)
+    assert layouts(Transposed(5, 3))["bias"] == Layout.vector(3)
+
+
+def test_an_adapter_is_for_a_module_type() -> None:
+    with pytest.raises(ArgumentError, match="for a module type"):
+        register_adapter(Experts(), lambda module, name: None)
