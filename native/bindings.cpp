@@ -78,6 +78,16 @@ NB_MODULE(_native, m) {
             choose(key, first, slices, length, k, pointer<int64_t>(out));
         },
         "The places that the slices of a sparse matrix pick.");
+    m.def(
+        "clear",
+        [](uint64_t key, uint64_t first, int64_t zeros, uintptr_t data, int64_t item_size,
+           int64_t count, int64_t length, int64_t slice_stride, int64_t entry_stride, int threads) {
+            nb::gil_scoped_release release;
+            const Slices slices{pointer<char>(data), item_size, count, length, slice_stride,
+                                entry_stride};
+            clear(key, first, zeros, slices, threads);
+        },
+        "Zero the chosen places of a matrix's slices; strides in bytes.");
     m.def("builds", &build_names, "Instruction sets that run here, best first.");
     m.def("active_build", [] { return std::string(active_build().name); });
     m.def("use", [](const std::string &name) { return use(name.c_str()); }, "Choose a build.");

@@ -1,12 +1,11 @@
 #include "fill.h"
 
 #include <cstring>
-#include <system_error>
-#include <thread>
 
 #include "float_environment.h"
 #include "kernels.h"
 #include "philox.h"
+#include "shares.h"
 
 namespace fanin {
 namespace {
@@ -50,21 +49,7 @@ void fill_region(const Law &law, uint64_t key, const Region &region, void *out, 
             run(law, key, index, length, static_cast<char *>(out) + local * size);
         });
     };
-    const int64_t count = region.count();
-    const int64_t shares = std::max<int64_t>(1, std::min<int64_t>(threads, count / smallest_share));
-    const auto cut = [&](int64_t share) { return count / shares * share + count % shares * share / shares; };
-
-    // Threads live for one call: starting one takes microseconds, and no pool has to survive a fork.
-    std::vector<std::thread> workers;
-    int64_t share = 1;
-    try {
-        for (; share < shares; ++share) workers.emplace_back(draw, cut(share), cut(share + 1));
-    } catch (const std::system_error &) {
-        // The system starts no more threads: what is left is drawn here.
-    }
-    draw(0, cut(1));
-    draw(cut(share), count);
-    for (std::thread &worker : workers) worker.join();
+    in_shares(region.count(), region.count() / smallest_share, threads, draw);
 }
 
 void fill_bits(uint64_t key, uint32_t purpose, uint64_t start, int64_t count, uint32_t *out) {

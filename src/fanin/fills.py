@@ -11,7 +11,7 @@ import functools
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -291,7 +291,7 @@ def truncated_moments(alpha: float, beta: float) -> tuple[float, float]:
         return -mean, std
     if math.isinf(alpha):
         return 0.0, 1.0
-    # The density relative to its peak, which is at the bound or at 0; beyond exp(-50) it is nothing.
+    # The density relative to its peak, at the bound or at 0; beyond exp(-50) it is nothing.
     peak = max(alpha, 0.0)
     lowest, highest = max(alpha, -10.0), min(beta, math.hypot(peak, 10.0))
     nodes, weights = _panels()
@@ -314,7 +314,7 @@ def _panels() -> tuple[np.ndarray, np.ndarray]:
     return (starts + (nodes + 1) / 16).ravel(), np.tile(weights / 16, 8)
 
 
-def _plain_fields(data: Fill | Part) -> dict[str, object]:
+def _plain_fields(data: Any) -> dict[str, object]:
     return {field.name: _plain(getattr(data, field.name)) for field in fields(data)}
 
 

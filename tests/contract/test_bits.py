@@ -166,13 +166,13 @@ def test_memory_layouts_do_not_matter(fill: fills.Fill, dtype: torch.dtype) -> N
 @pytest.mark.parametrize("fill", FILLS, ids=lambda fill: fill.name)
 @pytest.mark.parametrize("dtype", COMPLEX, ids=lambda dtype: str(dtype)[6:])
 def test_complex_parts_are_real_elements(fill: fills.Fill, dtype: torch.dtype) -> None:
-    """Parts are the real elements 2i and 2i + 1, of a law with std/√2 (uniform: the same)."""
+    """Parts are the real elements 2i and 2i + 1, of a law with 1/√2 of the spread."""
     out = torch.empty(9, 11, dtype=dtype)
     draw(fill, KEY, Region.whole((9, 11)), out)
     real = dtype.to_real()
     half = fills.derived(math.sqrt(0.5))
     law = {
-        "uniform": lambda: laws.uniform_law(-0.25, 0.75, real),
+        "uniform": lambda: laws.uniform_law(0.25 - half / 2, 0.25 + half / 2, real),
         "normal": lambda: laws.normal_law(0.5, 2 * half, real),
         "trunc_normal": lambda: laws.truncated_law(0.0, half, -2.0, 2.0, real),
     }[fill.name]()

@@ -77,7 +77,7 @@ def trace_p(q):
     """Means of tr Q, (tr Q)² or |tr Q|², and tr Q² (n ≥ 2), against those of the Haar measure.
 
     Real: 0, 1, 1. Complex: 0, 1, 0, and E|tr Q²|² = 2.
-    Source: Diaconis & Shahshahani 1994, doi:10.2307/3214948, theorems 2 and 4.
+    Source: Diaconis & Shahshahani 1994, doi:10.2307/3214948.
     """
     first = np.trace(q, axis1=1, axis2=2)
     second = np.trace(q @ q, axis1=1, axis2=2)

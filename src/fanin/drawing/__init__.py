@@ -1,3 +1,3 @@
 """Fills to tensors."""
 
-from fanin.drawing.draw import draw as draw
+from fanin.drawing.dispatch import draw as draw

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fanin.drawing.orthogonal import draw_orthogonal
+from fanin.drawing.orthogonal import compute_dtype, draw_orthogonal
 from fanin.drawing.structured import centre_tap
 from fanin.errors import LayoutError
 from fanin.fills import DeltaOrthogonal, Orthogonal
@@ -21,9 +21,10 @@ def draw_delta_orthogonal(fill: DeltaOrthogonal, key: Key, region: Region, out: 
     matrix's own index space; a region without the centre tap draws nothing.
 
     Raises:
+        DtypeError: when the tensor holds no random numbers.
         LayoutError: when the tensor is no kernel, or has more input than output channels.
 
-    Source: Xiao et al. 2018, arXiv:1806.05393, section 3.3.
+    Source: Xiao et al. 2018, arXiv:1806.05393.
     """
     shape = region.shape
     if len(shape) < 3:
@@ -37,6 +38,7 @@ def draw_delta_orthogonal(fill: DeltaOrthogonal, key: Key, region: Region, out: 
             f"channels. Got {shape[0]} from {shape[1]} for shape {shape}. Use orthogonal(), or "
             "widen the layer."
         )
+    compute_dtype(out.dtype)  # refuses before anything is written
     out.zero_()
     tap = centre_tap(region, out)
     if tap is not None:

@@ -114,10 +114,9 @@ def write_columns(vectors: Vectors, columns: Tensor, gain: float, out: Tensor) -
         factors = (gain * reflections.factor[held - start]).to(out.dtype)
         out[held, torch.arange(begin, end, device="cpu")] = factors
 
-        inverse = torch.eye(len(vh), dtype=vh.dtype, device="cpu")
-        inverse = torch.linalg.solve_triangular(
-            _with_diagonal(vh @ vh.mH, reflections), inverse, upper=True
-        )
+        s = _with_diagonal(vh @ vh.mH, reflections)
+        identity = torch.eye(len(vh), dtype=vh.dtype, device="cpu")
+        inverse = torch.linalg.solve_triangular(s, identity, upper=True)
         live = out[start:, begin:]
         live.addmm_(vh.mH, inverse @ (vh @ live), alpha=-1)
 

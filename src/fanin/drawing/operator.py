@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from fanin.drawing.draw import draw
+from fanin.drawing.dispatch import draw
 from fanin.drawing.elementwise import law_of
 from fanin.errors import DtypeError, FaninError
 from fanin.fills import Fill, Normal, Orthogonal, Sparse, TruncNormal, Uniform, derived

@@ -13,8 +13,9 @@ from fanin.errors import LayoutError
 from fanin.fills import Orthogonal
 from fanin.geometry import Region
 from fanin.stream import Key
+from fanin.stream.narrow import FORMATS, float_format
 
-__all__ = ["draw_orthogonal"]
+__all__ = ["compute_dtype", "draw_orthogonal"]
 
 
 def draw_orthogonal(fill: Orthogonal, key: Key, region: Region, out: Tensor) -> None:
@@ -24,6 +25,7 @@ def draw_orthogonal(fill: Orthogonal, key: Key, region: Region, out: Tensor) -> 
     Computed in float32 or better (complex64 for complex) and rounded once.
 
     Raises:
+        DtypeError: when the tensor holds no random numbers.
         LayoutError: when no column dim follows the batch and row dims.
     """
     first_row, first_column = fill.batch_dims, fill.batch_dims + fill.row_dims
@@ -33,9 +35,9 @@ def draw_orthogonal(fill: Orthogonal, key: Key, region: Region, out: Tensor) -> 
             f"{fill.batch_dims} batch dims. Got shape {region.shape}. Match it with another "
             "initializer, or state its batch and row dims."
         )
+    dtype = compute_dtype(out.dtype)
     if region.numel == 0:
         return
-    dtype = _compute_dtype(out.dtype)
     direct = is_plain(out) and out.dtype == dtype
     buffer = out if direct else torch.empty(region.local_shape, dtype=dtype, device="cpu")
 
@@ -52,10 +54,24 @@ def draw_orthogonal(fill: Orthogonal, key: Key, region: Region, out: Tensor) -> 
         else:
             _draw_tall(vectors, columns, rows, fill.gain, matrix.mT)
     if not direct:
-        largest = torch.finfo(out.dtype).max
-        if abs(fill.gain) > largest:
+        if out.dtype in FORMATS:
+            largest = torch.finfo(out.dtype).max
             buffer.clamp_(-largest, largest)
         out.copy_(buffer.to(out.dtype))
+
+
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What a tensor of this dtype is computed in: float32 or better, complex64 or better.
+
+    Raises:
+        DtypeError: for a dtype that holds no random numbers.
+    """
+    if dtype.is_complex:
+        return torch.promote_types(dtype, torch.complex64)
+    if dtype in (torch.float32, torch.float64):
+        return dtype
+    float_format(dtype)
+    return torch.float32
 
 
 def _draw_tall(vectors: Vectors, rows: Tensor, columns: Tensor, gain: float, out: Tensor) -> None:
@@ -84,10 +100,3 @@ def _flat_indices(region: Region, start: int, stop: int) -> tuple[Tensor, int]:
     if part.is_whole:
         return torch.arange(count, device="cpu"), count
     return part.linear_indices().reshape(-1), count
-
-
-def _compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    """float32 or better; complex64 or better for complex."""
-    if dtype.is_complex:
-        return torch.promote_types(dtype, torch.complex64)
-    return torch.float64 if dtype == torch.float64 else torch.float32

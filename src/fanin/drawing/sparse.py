@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.autograd.graph import increment_version
 
+from fanin import stream
 from fanin.drawing.elementwise import draw_elementwise
 from fanin.drawing.targets import is_plain
 from fanin.errors import LayoutError
 from fanin.fills import Normal, Sparse
 from fanin.geometry import Region
-from fanin.stream import Key, choose
+from fanin.stream import Key
 
 __all__ = ["draw_sparse"]
 
-_CHUNK = 2**15  # zeros written at a time: the indices stay in cache
+_CHUNK = 2**18  # entries of whole slices marked at a time, where only parts of them are held
 
 
 def draw_sparse(fill: Sparse, key: Key, region: Region, out: Tensor) -> None:
@@ -41,40 +42,36 @@ def draw_sparse(fill: Sparse, key: Key, region: Region, out: Tensor) -> None:
     draw_elementwise(Normal(0.0, fill.std), key, region, buffer)
 
     across = 1 - fill.dim  # the dim that counts the slices
-    # scatter_ knows no float8; zero is the byte 0 in all of them.
-    entries = buffer.view(torch.uint8) if buffer.itemsize == 1 else buffer
-    step = max(1, _CHUNK // max(1, fill.num_zeros(region.shape[fill.dim])))
-    for start in range(0, region.local_shape[across], step):
-        stop = min(start + step, region.local_shape[across])
-        part = region.narrow(across, start, stop)
-        _clear(fill, key, part, entries.narrow(across, start, stop - start))
-    if not plain:
+    at = 0
+    for first, last in region.runs[across]:
+        part = region.narrow(across, at, at + last - first)
+        entries = buffer.narrow(across, at, last - first)
+        _clear(fill, key, part, first, entries if fill.dim == 1 else entries.mT)
+        at += last - first
+    if plain:
+        increment_version(out)
+    else:
         out.copy_(buffer)
 
 
-def _clear(fill: Sparse, key: Key, region: Region, entries: Tensor) -> None:
-    """Write the zeros of the region's slices."""
-    length, held = region.shape[fill.dim], region.local_shape[fill.dim]
+def _clear(fill: Sparse, key: Key, region: Region, first: int, slices: Tensor) -> None:
+    """Write the zeros of consecutive slices, the rows of ``slices``."""
+    length = region.shape[fill.dim]
     zeros = fill.num_zeros(length)
-    count = min(zeros, length - zeros)
-    chosen = [
-        choose(key.value, first, last - first, length, count)
-        for first, last in region.runs[1 - fill.dim]
-    ]
-    places = chosen[0] if len(chosen) == 1 else torch.cat(chosen)
-    target = entries
-    if region.runs[fill.dim] != ((0, length),):
-        # Places that are not held fall on a spare entry at the end of the slice.
-        local = torch.full((length,), held, device="cpu")
-        local[region.indices(fill.dim)] = torch.arange(held, device="cpu")
-        places = local[places]
-        target = pad(entries, (0, 1) if fill.dim == 1 else (0, 0, 0, 1))
+    if region.runs[fill.dim] == ((0, length),):
+        stream.clear(key.value, first, zeros, slices)
+        return
+    held = region.indices(fill.dim)
+    step = max(1, _CHUNK // length)
+    for start in range(0, len(slices), step):
+        piece = slices[start : start + step]
+        piece = piece.view(torch.uint8) if piece.itemsize == 1 else piece  # zero is the byte 0
+        kept = torch.ones(len(piece), length, dtype=torch.uint8, device="cpu")
+        stream.clear(key.value, first + start, zeros, kept)
+        piece.masked_fill_(kept[:, held] == 0, 0)
 
-    index = places if fill.dim == 1 else places.mT
-    if count == zeros:
-        target.scatter_(fill.dim, index, 0)
-    else:
-        kept = target.gather(fill.dim, index)
-        target.zero_().scatter_(fill.dim, index, kept)
-    if target is not entries:
-        entries.copy_(target.narrow(fill.dim, 0, held))
+
+def _num_chosen(fill: Sparse, length: int) -> int:
+    """Places chosen in a slice: its zeros, or what is kept when that is fewer."""
+    zeros = fill.num_zeros(length)
+    return min(zeros, length - zeros)

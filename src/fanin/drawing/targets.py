@@ -12,7 +12,9 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import Parameter
 
-__all__ = ["check_vmap_randomness", "is_plain", "needs_dispatcher"]
+from fanin.errors import FaninError
+
+__all__ = ["WriteError", "check_vmap_randomness", "check_writable", "is_plain", "needs_dispatcher"]
 
 # True inside vmap, grad, jvp, functionalize: also for tensors that were captured unwrapped, and
 # whose random operations vmap restricts all the same.
@@ -71,3 +73,36 @@ def _is_batched_here(tensor: Tensor) -> bool:
         torch._C._functorch.is_batchedtensor(tensor)
         and torch._C._functorch.maybe_get_level(tensor) == level
     )
+
+
+class WriteError(FaninError, RuntimeError):
+    """A tensor that cannot be written in place; torch raises RuntimeError, or crashes."""
+
+
+def check_writable(name: str, tensor: Tensor) -> None:
+    """Refuse before the first byte what torch refuses, some of it after the last.
+
+    Raises:
+        WriteError: the tensor is not strided, expanded, made in inference mode, or has no memory.
+    """
+    shape = tuple(tensor.shape)
+    if tensor.layout is not torch.strided:
+        raise WriteError(
+            f"{name}: a tensor to fill has the strided layout. Got {tensor.layout}. "
+            "Fill its values(), or a dense tensor."
+        )
+    if any(size > 1 and stride == 0 for size, stride in zip(shape, tensor.stride(), strict=True)):
+        raise WriteError(
+            f"{name}: each element of a tensor to fill has its own memory. Got an expanded tensor "
+            f"of shape {shape}. Fill what it was expanded from, or a clone()."
+        )
+    if tensor.is_inference() and not torch.is_inference_mode_enabled():
+        raise WriteError(
+            f"{name}: an inference tensor can be written inside torch.inference_mode() only. "
+            f"Got one of shape {shape} outside. Fill a clone()."
+        )
+    if tensor.is_cpu and tensor.numel() and not tensor.data_ptr():
+        raise WriteError(
+            f"{name}: a tensor to fill has memory. Got shape {shape} with a storage of no bytes. "
+            "Allocate it first (FSDP frees sharded parameters: unshard them)."
+        )

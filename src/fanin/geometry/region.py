@@ -38,7 +38,7 @@ class Region:
     def __post_init__(self) -> None:
         if len(self.runs) != len(self.shape):
             raise ArgumentError(
-                f"Region: one tuple of runs for each dim. Got {len(self.runs)} for shape {self.shape}."
+                f"Region: one tuple of runs for each dim. Got {len(self.runs)} for {self.shape}."
             )
         for dim, (size, runs) in enumerate(zip(self.shape, self.runs, strict=True)):
             for start, stop in runs:
@@ -61,7 +61,7 @@ class Region:
     @classmethod
     def block(cls, shape: Sequence[int], slices: Sequence[slice]) -> Region:
         """The part ``tensor[slices]`` of a tensor of this shape; steps make interleaved runs."""
-        runs = []
+        runs: list[Runs] = []
         for size, part in zip(shape, slices, strict=True):
             indices = range(*part.indices(size))
             if indices.step == 1:

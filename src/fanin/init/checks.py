@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fanin.errors import ArgumentError, DtypeError, FaninError
+from fanin.errors import ArgumentError, DtypeError
 
-__all__ = ["KernelError", "NumberError", "WriteError", "as_torch", "check_writable", "number"]
+__all__ = ["KernelError", "NumberError", "as_torch", "check_strided", "number"]
 
 
 class NumberError(ArgumentError, RuntimeError):
@@ -18,10 +18,6 @@ class NumberError(ArgumentError, RuntimeError):
 
 class KernelError(DtypeError, NotImplementedError):
     """A dtype or layout that takes no random numbers; torch raises NotImplementedError."""
-
-
-class WriteError(FaninError, RuntimeError):
-    """A tensor that cannot be written in place; torch raises RuntimeError, or crashes."""
 
 
 def as_torch(error: ArgumentError | DtypeError) -> Exception:
@@ -37,26 +33,10 @@ def number(x: Any) -> float:
     return float(x)
 
 
-def check_writable(name: str, tensor: Tensor) -> None:
-    """Refuse before the first byte what torch refuses, some of it after the last."""
-    shape = tuple(tensor.shape)
+def check_strided(name: str, tensor: Tensor) -> None:
+    """Refuse a layout that torch has no kernel for."""
     if tensor.layout is not torch.strided:
         raise KernelError(
             f"{name}: a tensor to fill has the strided layout. Got {tensor.layout}. "
             "Fill its values(), or a dense tensor."
-        )
-    if any(size > 1 and stride == 0 for size, stride in zip(shape, tensor.stride(), strict=True)):
-        raise WriteError(
-            f"{name}: each element of a tensor to fill has its own memory. Got an expanded tensor "
-            f"of shape {shape}. Fill what it was expanded from, or a clone()."
-        )
-    if tensor.is_inference() and not torch.is_inference_mode_enabled():
-        raise WriteError(
-            f"{name}: an inference tensor can be written inside torch.inference_mode() only. "
-            f"Got one of shape {shape} outside. Fill a clone()."
-        )
-    if tensor.is_cpu and tensor.numel() and not tensor.data_ptr():
-        raise WriteError(
-            f"{name}: a tensor to fill has memory. Got shape {shape} with a storage of no bytes. "
-            "Allocate it first (FSDP frees sharded parameters: unshard them)."
         )

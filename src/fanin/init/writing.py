@@ -11,10 +11,15 @@ from torch.compiler import is_compiling
 
 from fanin.drawing.elementwise import fill_plain
 from fanin.drawing.operator import checked_fill, draw_whole, fill_
-from fanin.drawing.targets import check_vmap_randomness, is_plain, needs_dispatcher
+from fanin.drawing.targets import (
+    check_vmap_randomness,
+    check_writable,
+    is_plain,
+    needs_dispatcher,
+)
 from fanin.errors import ArgumentError, DtypeError
 from fanin.fills import derived
-from fanin.init.checks import NumberError, as_torch, check_writable
+from fanin.init.checks import NumberError, as_torch, check_strided
 from fanin.stream import Key
 from fanin.stream.key import generator_bits
 from fanin.stream.laws import Law, normal_law, truncated_law, uniform_law
@@ -60,6 +65,7 @@ def write(
         with torch.no_grad():
             fill_(tensor, name, numbers, generator)
     elif not tensor.is_meta:
+        check_strided(name, tensor)
         check_writable(name, tensor)
         if tensor.numel():
             with torch.no_grad():

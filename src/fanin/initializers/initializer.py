@@ -1,4 +1,4 @@
-"""`Initializer`: what a parameter should hold before its shape is known, and the registry of them."""
+"""`Initializer`, what a parameter should hold before its shape is known; and their registry."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ def lecun_uniform() -> Initializer:
 def _xavier(name: str, gain: float, nonlinearity: Nonlinearity | None, param: Any) -> Initializer:
     if not (math.isfinite(gain) and gain >= 0):
         raise ArgumentError(f"{name}: gain is finite and not negative. Got {gain}.")
-    if nonlinearity is None and param is not None or nonlinearity is not None and gain != 1.0:
+    if (nonlinearity is None and param is not None) or (nonlinearity and gain != 1.0):
         raise ArgumentError(
             f"{name}: a gain, or a nonlinearity and its param. Got gain={gain}, nonlinearity="
             f"{nonlinearity!r}, param={param!r}. Leave one out."
@@ -200,8 +200,7 @@ def _kaiming(name: str, nonlinearity: Nonlinearity, param: Any, mode: str) -> In
 def _gain(nonlinearity: Nonlinearity | None, param: Any, mode: str = "fan_in") -> float:
     if nonlinearity is None:
         return 1.0
-    of = "backward" if mode == "fan_out" else "second_moment"
-    return float(gain_of(nonlinearity, param, of=of))
+    return gain_of(nonlinearity, param, of="backward" if mode == "fan_out" else "second_moment")
 
 
 def _check(what: str, name: str, choices: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from fanin.drawing import draw
+from fanin.drawing.dispatch import draw
 from fanin.errors import FaninError, PlanError
 from fanin.geometry import Region
 from fanin.planning.checks import writable

@@ -3,6 +3,7 @@
 from fanin.stream.engines import Engine as Engine
 from fanin.stream.engines import bits as bits
 from fanin.stream.engines import choose as choose
+from fanin.stream.engines import clear as clear
 from fanin.stream.engines import engines as engines
 from fanin.stream.engines import fill as fill
 from fanin.stream.engines import native_is_active as native_is_active

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from fanin.stream.philox import CHOICES, words
 
-__all__ = ["choose"]
+__all__ = ["choose", "clear"]
 
 _CHUNK = 2**17  # words at a time: the temporaries of Philox stay in cache
 
@@ -38,6 +38,20 @@ def choose(key: int, first_slice: int, length: int, out: Tensor) -> None:
         word = words(key, slices[:, None] * length + steps, CHOICES)
         rounded = (word * (length - k + 1 + steps)) >> 32
         _pick(rounded, length, out[start:stop])
+
+
+def clear(key: int, first_slice: int, zeros: int, slices: Tensor) -> None:
+    """Zero ``zeros`` places of each row: those picked, or all others when that is fewer picks."""
+    count, length = slices.shape
+    k = min(zeros, length - zeros)
+    places = torch.empty(count, k, dtype=torch.int64, device="cpu")
+    choose(key, first_slice, length, places)
+    entries = slices.view(torch.uint8) if slices.itemsize == 1 else slices  # zero is byte 0
+    if k == zeros:
+        entries.scatter_(1, places, 0)
+    else:
+        kept = entries.gather(1, places)
+        entries.zero_().scatter_(1, places, kept)
 
 
 def _pick(rounded: Tensor, length: int, out: Tensor) -> None:

@@ -22,7 +22,7 @@ from fanin.stream.key import Key
 from fanin.stream.laws import Law
 from fanin.stream.philox import VALUES
 
-__all__ = ["Engine", "bits", "choose", "engines", "fill", "native_is_active"]
+__all__ = ["Engine", "bits", "choose", "clear", "engines", "fill", "native_is_active"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,12 @@ def choose(key: int, first_slice: int, num_slices: int, length: int, k: int) -> 
     out = torch.empty(num_slices, k, dtype=torch.int64, device="cpu")
     _engine().choose(key, first_slice, length, out)
     return out
+
+
+def clear(key: int, first_slice: int, zeros: int, slices: Tensor) -> None:
+    """Zero ``zeros`` chosen places of each row of a strided CPU matrix (`fanin.stream.choice`)."""
+    if slices.numel():
+        _engine().clear(key, first_slice, zeros, slices)
 
 
 def native_is_active() -> bool:

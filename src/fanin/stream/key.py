@@ -54,7 +54,7 @@ class Key:
 
     @classmethod
     def from_generator(cls, generator: torch.Generator | None = None) -> Key:
-        """The key made of the next 64 bits of a torch generator (default: torch's own on the CPU)."""
+        """The next 64 bits of a torch generator (default: torch's own on the CPU), as a key."""
         return cls.from_bits(generator_bits(generator))
 
     def part(self, name: str) -> Key:

@@ -23,6 +23,7 @@ __all__ = [
     "bits",
     "builds",
     "choose",
+    "clear",
     "fill",
     "fill_flat",
     "reason",
@@ -51,7 +52,7 @@ _CODES = {
 
 
 def fill_flat(law: Law, key: int, address: int, count: int) -> None:
-    """Write elements 0 … ``count`` − 1 to an address, on this thread: the cheapest call there is."""
+    """Write elements 0 … ``count`` − 1 to an address, on this thread: the cheapest call."""
     _native.fill_flat(law.native or _prepared(law), key, address, count)
 
 
@@ -89,6 +90,23 @@ def bits(key: int, purpose: int, start: int, out: Tensor) -> None:
 def choose(key: int, first_slice: int, length: int, out: Tensor) -> None:
     """Places picked for the slices from ``first_slice`` on, into a contiguous (slices, k) int64."""
     _native.choose(key, first_slice, out.shape[0], length, out.shape[1], out.data_ptr())
+
+
+def clear(key: int, first_slice: int, zeros: int, slices: Tensor) -> None:
+    """Zero the chosen places of each row of ``slices``, a strided CPU matrix."""
+    size = slices.itemsize
+    row, column = slices.stride()
+    _native.clear(
+        key,
+        first_slice,
+        zeros,
+        slices.data_ptr(),
+        size,
+        *slices.shape,
+        row * size,
+        column * size,
+        torch.get_num_threads(),
+    )
 
 
 def builds() -> list[str]:

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from fanin.geometry.region import Region
 from fanin.stream import elementary
-from fanin.stream.choice import choose
+from fanin.stream.choice import choose, clear
 from fanin.stream.laws import NORMAL, UNIFORM, Law
 from fanin.stream.narrow import narrow
 from fanin.stream.philox import LOW_HALVES, word_pairs, words
 
-__all__ = ["bits", "choose", "fill", "values"]
+__all__ = ["bits", "choose", "clear", "fill", "values"]
 
 # Elements a pass. Torch runs operations of this size on the calling thread; its pool threads may
 # flush subnormals (they inherit the setting they were started under), and nothing can tell them.

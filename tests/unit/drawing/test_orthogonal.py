@@ -7,8 +7,8 @@ import torch
 
 from fanin.drawing import draw, householder
 from fanin.drawing.orthogonal import draw_orthogonal
-from fanin.errors import LayoutError
-from fanin.fills import Normal, Orthogonal
+from fanin.errors import DtypeError, LayoutError
+from fanin.fills import DeltaOrthogonal, Normal, Orthogonal
 from fanin.geometry import Region
 from fanin.stream import Key
 
@@ -264,3 +264,14 @@ def test_a_tensor_without_a_matrix_is_refused_unchanged(shape, fill):
     with pytest.raises(LayoutError, match=r"orthogonal: a matrix has two or more dims.*Got shape"):
         draw_orthogonal(fill, KEY, Region.whole(shape), out)
     assert (out == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.float8_e8m0fnu])
+@pytest.mark.parametrize(
+    ("fill", "shape"), [(Orthogonal(), (2, 2)), (DeltaOrthogonal(), (2, 2, 3))]
+)
+def test_a_dtype_without_random_numbers_is_refused_unchanged(fill, shape, dtype):
+    out = torch.ones(shape).to(dtype)
+    with pytest.raises(DtypeError, match="random values are float32"):
+        draw(fill, KEY, Region.whole(shape), out)
+    assert (out.float() == 1).all()

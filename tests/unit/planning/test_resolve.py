@@ -7,7 +7,7 @@ from torch import nn
 import fanin
 from fanin.errors import ArgumentError, LayoutError, PlanError
 from fanin.fills import Constant, Normal, Packed
-from fanin.initializers import kaiming_normal, normal, ones, zeros
+from fanin.initializers import kaiming_normal, normal, ones, orthogonal, zeros
 from fanin.planning import Recipe, keep, rule
 
 FLAT = Recipe("flat", 1, (rule("**", zeros()),))
@@ -181,3 +181,36 @@ def test_the_padding_row_stays_zero() -> None:
     assert moments[0] == pytest.approx(0.98)
     assert "normal(1, 1); row 49: 0" in str(plan)
     assert fanin.plan(table, {"weight": zeros()}, seed=0).steps[0].padding_row is None
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        (nn.Linear(6, 4), "weight"),
+        (nn.Conv2d(6, 4, 3, groups=2), "weight"),
+        (nn.ConvTranspose2d(4, 6, 3), "weight"),
+        (nn.ConvTranspose2d(4, 6, 3, groups=2), "weight"),
+        (nn.MultiheadAttention(4, 2), "in_proj_weight"),
+    ],
+    ids=["linear", "grouped conv", "transposed conv", "grouped transposed conv", "packed"],
+)
+def test_an_orthogonal_weight_is_one_as_the_module_uses_it(module: nn.Module, name: str) -> None:
+    """Each group, and each packed part, is a matrix (out, in · kernel) with orthonormal rows."""
+    plan = fanin.initialize(module, {"**": zeros(), name: orthogonal()}, seed=0)
+    weight = module.get_parameter(name).detach()
+    layout = plan.steps[0].layout
+    assert layout is not None
+    for matrix in weight.split(4) if layout.parts else [weight]:
+        for block in matrix.chunk(layout.groups):
+            rows = block.transpose(0, 1) if layout.in_axes == (0,) else block
+            q = rows.flatten(1) if rows.shape[0] <= rows[0].numel() else rows.flatten(1).T
+            assert torch.allclose(q @ q.T, torch.eye(len(q)), atol=1e-5)
+
+
+def test_a_layout_has_the_shape_of_its_parameter() -> None:
+    class Odd(nn.Linear):
+        pass
+
+    fanin.register_adapter(Odd, lambda module, name: fanin.Layout.vector(7))
+    with pytest.raises(LayoutError, match="Correct the adapter of Odd"):
+        fanin.plan(Odd(2, 2), "kaiming", seed=0)

@@ -48,7 +48,6 @@ def test_slices_do_not_depend_on_their_company(monkeypatch):
     assert torch.equal(chosen(0, 30, 20, 6), whole)
 
 
-@pytest.mark.skipif(not native.available, reason="the extension module is not built")
 @pytest.mark.parametrize(
     ("first", "length", "k"), [(0, 1, 1), (3, 100, 50), (2**33, 77, 5), (4, 9, 0)]
 )

@@ -15,7 +15,7 @@ from fanin.drawing.elementwise import draw_elementwise
 from fanin.drawing.orthogonal import draw_orthogonal
 from fanin.drawing.sparse import draw_sparse
 from fanin.drawing.structured import draw_dirac, draw_eye
-from fanin.drawing.targets import is_plain
+from fanin.drawing.targets import check_writable, is_plain
 from fanin.errors import ArgumentError
 from fanin.geometry import Region
 from fanin.stream import Key
@@ -50,6 +50,7 @@ def draw(fill: fills.Fill, key: Key, region: Region, out: Tensor) -> None:
     Raises:
         ArgumentError: when the shape is not the region's.
         DtypeError: when the dtype cannot hold the fill.
+        WriteError: when the tensor cannot be written in place.
 
     Example:
         >>> whole, rows = torch.empty(4, 6), torch.empty(2, 6)
@@ -66,6 +67,7 @@ def draw(fill: fills.Fill, key: Key, region: Region, out: Tensor) -> None:
         )
     if out.is_meta:
         return
+    check_writable(fill.name, out)
     with torch.no_grad():
         if isinstance(fill, fills.Constant):
             out.fill_(fill.value)
