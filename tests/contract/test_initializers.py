@@ -11,8 +11,8 @@ import torch
 from initializers_table import ROWS, Row
 
 from fanin.drawing import draw
-from fanin.geometry import Region
-from fanin.initializers import BUILDERS, Initializer, parse
+from fanin.geometry import Layout, Region
+from fanin.initializers import BUILDERS, Initializer, orthogonal, parse
 from fanin.stream import Key
 
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.text)
@@ -45,3 +45,14 @@ def test_is_drawn_with_finite_numbers(row: Row) -> None:
     out = torch.full(row.layout.shape, torch.nan)
     draw(row.fill, Key(0, row.text), Region.whole(row.layout.shape), out)
     assert out.isfinite().all()
+
+
+def test_orthogonal_of_a_transposed_linear_is_the_transpose() -> None:
+    stored, transposed = torch.empty(5, 8), torch.empty(8, 5)
+    for layout, out in (
+        (Layout.linear(5, 8), stored),
+        (Layout.linear_transposed(8, 5), transposed),
+    ):
+        draw(orthogonal().resolve(layout), Key(0, "weight"), Region.whole(layout.shape), out)
+    # The vectors are the same bits; products agree to 4e-6.
+    torch.testing.assert_close(transposed.T, stored, rtol=0, atol=4e-6)

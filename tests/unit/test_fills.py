@@ -40,9 +40,7 @@ def exact_moments(alpha: float, beta: float) -> tuple[mpmath.mpf, mpmath.mpf]:
 
 @pytest.mark.parametrize(("alpha", "beta"), [*itertools.combinations(BOUNDS, 2)])
 def test_truncated_moments_are_exact_to_1e_12(alpha: float, beta: float) -> None:
-    for got, wanted in zip(
-        truncated_moments(alpha, beta), exact_moments(alpha, beta), strict=True
-    ):
+    for got, wanted in zip(truncated_moments(alpha, beta), exact_moments(alpha, beta), strict=True):
         # What lies below the smallest float64 (the mean on [-40, inf] is 1e-348) is 0.
         assert abs(got - wanted) <= max(1e-12 * abs(wanted), 5e-324)
 

@@ -69,9 +69,3 @@ def _clear(fill: Sparse, key: Key, region: Region, first: int, slices: Tensor) -
         kept = torch.ones(len(piece), length, dtype=torch.uint8, device="cpu")
         stream.clear(key.value, first + start, zeros, kept)
         piece.masked_fill_(kept[:, held] == 0, 0)
-
-
-def _num_chosen(fill: Sparse, length: int) -> int:
-    """Places chosen in a slice: its zeros, or what is kept when that is fewer."""
-    zeros = fill.num_zeros(length)
-    return min(zeros, length - zeros)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fanin.errors import ArgumentError
 from fanin.fills import Constant, Fill, Normal, TruncNormal, Uniform, derived, truncated_moments
 from fanin.geometry import Layout
-from fanin.initializers.initializer import Initializer, register
+from fanin.initializers.initializer import Initializer, check_numbers, register
 
 __all__ = ["constant", "normal", "ones", "trunc_normal", "uniform", "zeros"]
 
@@ -17,6 +17,7 @@ def constant(value: float) -> Initializer:
         >>> constant(0.1).resolve(Layout.vector(3))
         Constant(value=0.1)
     """
+    check_numbers("constant", value=value)
     return Initializer("constant", (("value", value),))
 
 
@@ -44,6 +45,7 @@ def uniform(low: float = 0.0, high: float = 1.0) -> Initializer:
         >>> uniform(-0.1, 0.1).resolve(Layout.vector(3)).moments((3,))[0]
         0.0
     """
+    check_numbers("uniform", low=low, high=high)
     Uniform(low, high)
     return Initializer("uniform", (("low", low), ("high", high)))
 
@@ -62,6 +64,7 @@ def normal(mean: float = 0.0, std: float = 1.0) -> Initializer:
         >>> normal(std=0.02).resolve(Layout.linear(4, 3))
         Normal(mean=0.0, std=0.02)
     """
+    check_numbers("normal", mean=mean, std=std)
     Normal(mean, std)
     return Initializer("normal", (("mean", mean), ("std", std)))
 
@@ -90,6 +93,7 @@ def trunc_normal(
 
     Source: Johnson, Kotz and Balakrishnan 1994, Continuous Univariate Distributions 1, §13.10.1.
     """
+    check_numbers("trunc_normal", mean=mean, std=std)
     if len(bounds) != 2 or not bounds[0] < bounds[1] or max(bounds[0], -bounds[1]) > 12:
         raise ArgumentError(
             f"trunc_normal: bounds are two ascending numbers of σ, the nearer at most 12 from the "

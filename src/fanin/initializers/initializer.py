@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import math
+import numbers
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from fanin.errors import ArgumentError, UnknownNameError, one_of
-from fanin.fills import Fill
+from fanin.errors import ArgumentError, LayoutError, UnknownNameError, one_of
+from fanin.fills import Constant, Fill, Packed, Part
 from fanin.geometry import Layout
 
-__all__ = ["BUILDERS", "WORDS", "Initializer", "build", "register"]
+__all__ = ["BUILDERS", "WORDS", "Initializer", "build", "check_numbers", "register"]
 
 Resolver: TypeAlias = Callable[..., Fill]
 
@@ -44,10 +46,21 @@ class Initializer:
     def resolve(self, layout: Layout) -> Fill:
         """The fill with numbers in it, for a parameter of this layout.
 
+        Each packed part gets the fill of its own layout, unless all hold one constant.
+
         Raises:
             LayoutError: when the initializer needs axes that the layout does not have.
         """
-        return _RESOLVERS[self.name](layout, **dict(self.arguments))
+        if not layout.parts:
+            return self._resolve_one(layout)
+        parts = tuple(
+            Part(name, start, stop, self._resolve_one(part))
+            for name, start, stop, part in layout.split()
+        )
+        contents = {part.fill for part in parts}
+        if len(contents) == 1 and isinstance(parts[0].fill, Constant):
+            return parts[0].fill
+        return Packed(layout.part_dim, parts)
 
     def to_json(self) -> dict[str, Any]:
         """Name and arguments as plain data.
@@ -74,6 +87,12 @@ class Initializer:
 
     __repr__ = __str__
 
+    def _resolve_one(self, layout: Layout) -> Fill:
+        try:
+            return _RESOLVERS[self.name](layout, **dict(self.arguments))
+        except LayoutError as error:
+            raise LayoutError(f"{self.name}: {error}") from None
+
     def _plain(self, key: str, value: Any) -> Any:
         if isinstance(value, Initializer):
             return value.to_json()
@@ -82,6 +101,8 @@ class Initializer:
                 f"{self.name}: only named arguments can be written down. Got {value!r} for {key}. "
                 "Name a known nonlinearity, or pass its gain as a number."
             )
+        if isinstance(value, float) and math.isinf(value):
+            return str(value)  # JSON has no infinity
         return [self._plain(key, item) for item in value] if isinstance(value, tuple) else value
 
 
@@ -120,12 +141,24 @@ def build(name: str, positional: Iterable[Any], named: Mapping[str, Any]) -> Ini
         )
     builder = _BUILDERS[name]
     signature = inspect.signature(builder)
+    for key in named:
+        if key not in signature.parameters:
+            takes = one_of(key, signature.parameters) if signature.parameters else "It takes none."
+            raise UnknownNameError(f"{name}: the name of an argument. Got {key!r}. {takes}")
     try:
         bound = signature.bind(*positional, **named)
         return builder(*bound.args, **bound.kwargs)
     except TypeError as error:
         takes = ", ".join(map(str, signature.parameters.values())) or "no arguments"
         raise ArgumentError(f"{name}: {error}. It takes {takes}.") from None
+
+
+def check_numbers(name: str, **arguments: Any) -> None:
+    """Refuse what is no finite number."""
+    for key, value in arguments.items():
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not is_number or not math.isfinite(value):
+            raise ArgumentError(f"{name}: {key} is a finite number. Got {value!r}. Pass a float.")
 
 
 def _text(value: Any) -> str:
@@ -144,4 +177,6 @@ def _text(value: Any) -> str:
 def _lively(value: Any) -> Any:
     if isinstance(value, Mapping):
         return Initializer.from_json(value)
+    if value in ("inf", "-inf"):
+        return float(value)
     return tuple(_lively(item) for item in value) if isinstance(value, list) else value

@@ -13,7 +13,7 @@ from fanin.fills import Fill, Normal, Uniform, derived
 from fanin.gains import gain as gain_of
 from fanin.geometry import MODES, Layout
 from fanin.initializers.elementwise import truncated
-from fanin.initializers.initializer import Initializer, register
+from fanin.initializers.initializer import Initializer, check_numbers, register
 
 __all__ = [
     "kaiming_normal",
@@ -54,12 +54,11 @@ def variance_scaling(
 
     Source: Glorot and Bengio 2010, AISTATS; He et al. 2015, arXiv:1502.01852.
     """
-    if not (math.isfinite(scale) and scale >= 0):
-        raise ArgumentError(
-            f"variance_scaling: scale is finite and not negative. Got {scale}. It is gain²."
-        )
-    _check("mode", mode, MODES)
-    _check("distribution", distribution, DISTRIBUTIONS)
+    check_numbers("variance_scaling", scale=scale)
+    if scale < 0:
+        raise ArgumentError(f"variance_scaling: scale is not negative. Got {scale}. It is gain².")
+    _check("variance_scaling", "mode", mode, MODES)
+    _check("variance_scaling", "distribution", distribution, DISTRIBUTIONS)
     arguments = (("scale", scale), ("mode", mode), ("distribution", distribution))
     return Initializer("variance_scaling", arguments)
 
@@ -180,8 +179,9 @@ def lecun_uniform() -> Initializer:
 
 
 def _xavier(name: str, gain: float, nonlinearity: Nonlinearity | None, param: Any) -> Initializer:
-    if not (math.isfinite(gain) and gain >= 0):
-        raise ArgumentError(f"{name}: gain is finite and not negative. Got {gain}.")
+    check_numbers(name, gain=gain)
+    if gain < 0:
+        raise ArgumentError(f"{name}: gain is not negative. Got {gain}.")
     if (nonlinearity is None and param is not None) or (nonlinearity and gain != 1.0):
         raise ArgumentError(
             f"{name}: a gain, or a nonlinearity and its param. Got gain={gain}, nonlinearity="
@@ -192,7 +192,7 @@ def _xavier(name: str, gain: float, nonlinearity: Nonlinearity | None, param: An
 
 
 def _kaiming(name: str, nonlinearity: Nonlinearity, param: Any, mode: str) -> Initializer:
-    _check("mode", mode, MODES)
+    _check(name, "mode", mode, MODES)
     _gain(nonlinearity, param, mode)
     return Initializer(name, (("nonlinearity", nonlinearity), ("param", param), ("mode", mode)))
 
@@ -203,10 +203,10 @@ def _gain(nonlinearity: Nonlinearity | None, param: Any, mode: str = "fan_in") -
     return gain_of(nonlinearity, param, of="backward" if mode == "fan_out" else "second_moment")
 
 
-def _check(what: str, name: str, choices: tuple[str, ...]) -> None:
-    if name not in choices:
+def _check(name: str, what: str, word: str, choices: tuple[str, ...]) -> None:
+    if word not in choices:
         raise UnknownNameError(
-            f"variance_scaling: {what} is one of a few. Got {name!r}. {one_of(str(name), choices)}"
+            f"{name}: {what} is one of a few. Got {word!r}. {one_of(str(word), choices)}"
         )
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from fanin.errors import ArgumentError, LayoutError
 from fanin.fills import DeltaOrthogonal, Dirac, Eye, Fill, Orthogonal, Rearranged, Sparse
 from fanin.geometry import Layout
-from fanin.initializers.initializer import Initializer, register
+from fanin.initializers.initializer import Initializer, check_numbers, register
 
 __all__ = ["delta_orthogonal", "dirac", "eye", "orthogonal", "sparse"]
 
@@ -28,7 +26,8 @@ def eye(*, gain: float = 1.0) -> Initializer:
         >>> eye().resolve(Layout.linear(4, 3))
         Eye(gain=1.0)
     """
-    return Initializer("eye", (("gain", _finite("eye", gain)),))
+    check_numbers("eye", gain=gain)
+    return Initializer("eye", (("gain", gain),))
 
 
 def dirac(*, groups: int | None = None) -> Initializer:
@@ -47,8 +46,8 @@ def dirac(*, groups: int | None = None) -> Initializer:
         >>> dirac().resolve(Layout.conv(8, 8, 3, 3, groups=2))
         Dirac(groups=2)
     """
-    if groups is not None and groups < 1:
-        raise ArgumentError(f"dirac: groups is positive. Got {groups}.")
+    if groups is not None and not (type(groups) is int and groups > 0):
+        raise ArgumentError(f"dirac: groups is a positive integer. Got {groups!r}.")
     return Initializer("dirac", (("groups", groups),))
 
 
@@ -73,7 +72,8 @@ def orthogonal(*, gain: float = 1.0) -> Initializer:
 
     Source: Saxe, McClelland and Ganguli 2013, arXiv:1312.6120; Mezzadri 2006, math-ph/0609050.
     """
-    return Initializer("orthogonal", (("gain", _finite("orthogonal", gain)),))
+    check_numbers("orthogonal", gain=gain)
+    return Initializer("orthogonal", (("gain", gain),))
 
 
 def delta_orthogonal(*, gain: float = 1.0) -> Initializer:
@@ -97,7 +97,8 @@ def delta_orthogonal(*, gain: float = 1.0) -> Initializer:
 
     Source: Xiao et al. 2018, arXiv:1806.05393, algorithm 1.
     """
-    return Initializer("delta_orthogonal", (("gain", _finite("delta_orthogonal", gain)),))
+    check_numbers("delta_orthogonal", gain=gain)
+    return Initializer("delta_orthogonal", (("gain", gain),))
 
 
 def sparse(sparsity: float, *, std: float = 0.01) -> Initializer:
@@ -122,25 +123,21 @@ def sparse(sparsity: float, *, std: float = 0.01) -> Initializer:
 
     Source: Martens 2010, Deep learning via Hessian-free optimization, ICML, section 5.
     """
+    check_numbers("sparse", sparsity=sparsity, std=std)
     Sparse(sparsity, std)
     return Initializer("sparse", (("sparsity", sparsity), ("std", std)))
 
 
-def _finite(name: str, gain: float) -> float:
-    if not math.isfinite(gain):
-        raise ArgumentError(f"{name}: gain is finite. Got {gain}.")
-    return gain
-
-
 def _eye(layout: Layout, gain: float) -> Fill:
-    _check_matrix("eye", layout)
+    _check_matrix(layout)
     return Eye(gain)  # the transpose of the identity is the identity
 
 
 def _dirac(layout: Layout, groups: int | None) -> Fill:
-    if not 3 <= len(layout.shape) <= 5 or {*layout.in_axes, *layout.out_axes} != {0, 1}:
+    axes = {*layout.in_axes, *layout.out_axes}
+    if not 3 <= len(layout.shape) <= 5 or axes != {0, 1} or layout.batch_axes:
         raise LayoutError(
-            f"dirac: a kernel has out and in channels first, then one to three spatial dims. Got "
+            f"a kernel has out and in channels first, then one to three spatial dims. Got "
             f"{layout!r}. Use eye() for a matrix, or another initializer."
         )
     return Dirac(layout.groups if groups is None else groups)
@@ -155,21 +152,30 @@ def _delta_orthogonal(layout: Layout, gain: float) -> Fill:
     view = layout.matrix
     if not layout.kernel_axes or (view.num_out, view.num_in) != (1, 1):
         raise LayoutError(
-            f"delta_orthogonal: a convolution's kernel has spatial dims. Got {layout!r}. Use "
+            f"a convolution's kernel has spatial dims. Got {layout!r}. Use "
             "orthogonal() for a weight without them."
+        )
+    out_channels = layout.shape[layout.out_axes[0]] // (
+        layout.groups if 0 in layout.out_axes else 1
+    )
+    in_channels = layout.shape[layout.in_axes[0]] // (layout.groups if 0 in layout.in_axes else 1)
+    if in_channels > out_channels:
+        raise LayoutError(
+            f"a norm is kept by at least as many output as input channels. Got {out_channels} and "
+            f"{in_channels} for {layout!r}. Use orthogonal() instead."
         )
     return _rearranged(layout, DeltaOrthogonal(gain, view.num_batch))
 
 
 def _sparse(layout: Layout, sparsity: float, std: float) -> Fill:
-    _check_matrix("sparse", layout)
+    _check_matrix(layout)
     return Sparse(sparsity, std, dim=layout.matrix.dims[1])
 
 
-def _check_matrix(name: str, layout: Layout) -> None:
+def _check_matrix(layout: Layout) -> None:
     if len(layout.shape) != 2 or layout.groups > 1 or not layout.in_axes or not layout.out_axes:
         raise LayoutError(
-            f"{name}: a matrix has one in and one out axis. Got {layout!r}. "
+            f"a matrix has one in and one out axis. Got {layout!r}. "
             "Match it with another initializer."
         )
 

@@ -21,6 +21,8 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 
+_MOST_PARENTHESES = 64  # far above any use; each may take a level of the call stack
+
 
 def parse(text: str) -> Initializer:
     """Read an initializer from its text form: ``parse(str(initializer)) == initializer``.
@@ -61,6 +63,8 @@ class _Reader:
     """A recursive-descent reader, one token ahead."""
 
     def __init__(self, text: str) -> None:
+        if text.count("(") > _MOST_PARENTHESES:
+            raise ArgumentError(f"parse: at most {_MOST_PARENTHESES} calls and tuples. Got more.")
         self.text = text
         self.next = self._scan(0)
 
@@ -86,7 +90,7 @@ class _Reader:
             if token.kind == "name" and self.next.text == "=":
                 self._advance()
                 if token.text in named:
-                    self._refuse(f"each argument once, and {token.text} came before")
+                    self._refuse("an argument that was not given before")
                 named[token.text] = self._value()
             elif named:
                 self._refuse("name=value after the first named argument")

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from fanin.errors import LayoutError, PlanError
-from fanin.fills import Constant, Fill, Packed, Part
+from fanin.fills import Fill
 from fanin.geometry import Layout
 from fanin.initializers import Initializer
 from fanin.model import Entry, Site, entries, layout_of, missing_adapter
@@ -105,24 +105,10 @@ def _fill(initializer: Initializer, layout: Layout | None, site: Site) -> Fill:
             f"shape {shape}. Correct the adapter of {type(site.module).__name__}."
         )
     try:
-        return _split(initializer, layout or Layout.vector(*shape))
+        return initializer.resolve(layout or Layout.vector(*shape))
     except LayoutError as error:
         advice = f"\nNo adapter knows it. {missing_adapter(site)}" if layout is None else ""
         raise LayoutError(f"{error}\nThis was asked for {site.name!r}.{advice}") from error
-
-
-def _split(initializer: Initializer, layout: Layout) -> Fill:
-    """The fill; of a packed parameter that of each part, unless all hold one constant."""
-    if not layout.parts:
-        return initializer.resolve(layout)
-    parts = tuple(
-        Part(name, start, stop, initializer.resolve(part))
-        for name, start, stop, part in layout.split()
-    )
-    contents = {part.fill for part in parts}
-    if len(contents) == 1 and isinstance(parts[0].fill, Constant):
-        return parts[0].fill
-    return Packed(layout.part_dim, parts)
 
 
 def _check_writable(entry: Entry, rule: Rule) -> None:

@@ -19,13 +19,16 @@ from fanin.initializers import (
     kaiming_uniform,
     lecun_normal,
     lecun_uniform,
+    normal,
     orthogonal,
+    parse,
     sparse,
     trunc_normal,
     uniform,
     variance_scaling,
     xavier_normal,
     xavier_uniform,
+    zeros,
 )
 
 LAYOUTS = [
@@ -164,12 +167,12 @@ def test_refused_layouts(initializer: Initializer, layout: Layout, message: str)
         (lambda: trunc_normal(std=-1.0), "std must not be negative"),
         (lambda: trunc_normal(bounds=(2, -2)), "two ascending numbers"),
         (lambda: trunc_normal(bounds=(13, 14)), "at most 12"),
-        (lambda: variance_scaling(-1.0), "scale is finite and not negative"),
+        (lambda: variance_scaling(-1.0), "scale is not negative"),
         (lambda: xavier_normal(gain=2.0, nonlinearity="relu"), "Leave one out"),
         (lambda: xavier_uniform(param=0.1), "Leave one out"),
-        (lambda: orthogonal(gain=math.inf), "gain is finite"),
+        (lambda: orthogonal(gain=math.inf), "gain is a finite number"),
         (lambda: sparse(1.5), r"in \[0, 1\]"),
-        (lambda: dirac(groups=0), "groups is positive"),
+        (lambda: dirac(groups=0), "groups is a positive integer"),
     ],
 )
 def test_refused_numbers(make: Callable[[], object], message: str) -> None:
@@ -200,3 +203,27 @@ def test_a_function_prints_but_is_not_written_down() -> None:
 
 def test_constant_is_its_value() -> None:
     assert constant(0.1).resolve(Layout.vector(3)) == fills.Constant(0.1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: parse("constant(abc)"),
+        lambda: constant(math.nan),
+        lambda: uniform(low=True),
+        lambda: normal(std="1"),
+        lambda: parse("sparse(none)"),
+    ],
+)
+def test_numbers_are_finite_numbers(make):
+    with pytest.raises(ArgumentError, match="is a finite number"):
+        make()
+
+
+def test_packed_parts_resolve_one_by_one():
+    layout = Layout.linear(3 * 8, 8).packed(("q", "k", "v"))
+    fill = orthogonal().resolve(layout)
+    assert isinstance(fill, fills.Packed)
+    assert [part.name for part in fill.parts] == ["q", "k", "v"]
+    assert {part.fill for part in fill.parts} == {fills.Orthogonal(1.0)}
+    assert zeros().resolve(layout) == fills.Constant(0.0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 
@@ -68,11 +69,10 @@ def test_text_and_json_round_trip(initializer: Initializer) -> None:
 
 
 @given(st.text(alphabet="normal(std=-1.5e,)\"' _é\n", max_size=30) | st.text(max_size=20))
-def test_any_text_is_read_or_refused_in_words(text: str) -> None:
-    try:
+def test_any_text_is_read_or_refused(text: str) -> None:
+    # Any other exception than the refusal fails the test.
+    with contextlib.suppress(ArgumentError):
         assert isinstance(parse(text), Initializer)
-    except ArgumentError as error:
-        assert len(str(error)) > len("parse")
 
 
 @pytest.mark.parametrize(
@@ -104,13 +104,13 @@ def test_ways_to_write(text: str, initializer: Initializer) -> None:
         ("normal(std=)", r"Got '\)' at column 12"),
         ("normal(std=$)", r"Got '\$' at column 12"),
         ("normal(std=1, 2)", "after the first named argument"),
-        ("normal(std=1, std=2)", "each argument once"),
+        ("normal(std=1, std=2)", "not given before"),
         ("normal(std=0.02; import os)", "Got ';' at column 16"),
         ("normal(__import__('os'))", "Got '__import__'"),
         ("kaiming_normal(nonlinearity=<gelu>)", "Got '<' at column 29"),
         ("zeros(1)", "zeros: too many positional arguments"),
         ("constant()", "constant: missing a required argument: 'value'"),
-        ("normal(sdt=1)", "normal: got an unexpected keyword argument 'sdt'"),
+        ("normal(sdt=1)", "normal: the name of an argument. Got 'sdt'. Did you mean std"),
     ],
 )
 def test_refusals_say_where(text: str, message: str) -> None:
