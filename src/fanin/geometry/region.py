@@ -38,7 +38,8 @@ class Region:
     def __post_init__(self) -> None:
         if len(self.runs) != len(self.shape):
             raise ArgumentError(
-                f"Region: one tuple of runs for each dim. Got {len(self.runs)} for {self.shape}."
+                f"Region: one tuple of runs for each dim. Got {len(self.runs)} for shape "
+                f"{self.shape}."
             )
         for dim, (size, runs) in enumerate(zip(self.shape, self.runs, strict=True)):
             for start, stop in runs:
