@@ -210,6 +210,10 @@ class Sparse(Fill):
             raise ArgumentError(
                 f"sparse: sparsity is the share of zeros, in [0, 1]. Got {self.sparsity}."
             )
+        if self.dim not in (0, 1):
+            raise ArgumentError(
+                f"sparse: dim is 0 (zeros in each column) or 1 (in each row). Got {self.dim}."
+            )
 
     def num_zeros(self, length: int) -> int:
         """Zeros in a slice of ``length`` entries."""

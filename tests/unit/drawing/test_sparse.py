@@ -88,10 +88,11 @@ def test_runs_may_come_in_any_order(dim):
 
 @pytest.mark.parametrize("dim", [0, 1])
 @pytest.mark.parametrize("sparsity", [0.3, 0.7])
-def test_chunks_join(sparsity, dim, monkeypatch):
-    whole = drawn(Sparse(sparsity, dim=dim), (20, 30))
-    monkeypatch.setattr(sparse, "_CHUNK", 25)
-    assert torch.equal(drawn(Sparse(sparsity, dim=dim), (20, 30)), whole)
+def test_chunks_of_partly_held_slices_join(sparsity, dim, monkeypatch):
+    fill, shape, slices = Sparse(sparsity, dim=dim), (20, 30), (slice(2, 17), slice(4, 29))
+    whole = drawn(fill, shape)
+    monkeypatch.setattr(sparse, "_CHUNK", 70)
+    assert torch.equal(drawn(fill, shape, region=Region.block(shape, slices)), whole[slices])
 
 
 @pytest.mark.parametrize(
