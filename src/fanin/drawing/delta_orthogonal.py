@@ -17,8 +17,9 @@ __all__ = ["draw_delta_orthogonal"]
 def draw_delta_orthogonal(fill: DeltaOrthogonal, key: Key, region: Region, out: Tensor) -> None:
     """Fill ``out`` with the region's part of a kernel that preserves the norm of its input.
 
-    The centre tap (``size // 2``) is the `Orthogonal` matrix (out, in) of this key, in that
-    matrix's own index space; a region without the centre tap draws nothing.
+    The centre tap (``size // 2``) is the `Orthogonal` matrix (out, in) of this key, one for each
+    batch index, in the index space of those matrices; a region without the centre tap draws
+    nothing.
 
     Raises:
         DtypeError: when the tensor holds no random numbers.
@@ -26,11 +27,12 @@ def draw_delta_orthogonal(fill: DeltaOrthogonal, key: Key, region: Region, out: 
 
     Source: Xiao et al. 2018, arXiv:1806.05393.
     """
-    shape = region.shape
+    first_kernel_dim = fill.batch_dims + 2
+    shape = region.shape[fill.batch_dims :]
     if len(shape) < 3:
         raise LayoutError(
             f"delta_orthogonal: a kernel is (out, in, *k) with three or more dims. Got shape "
-            f"{shape}. For a matrix use orthogonal()."
+            f"{shape} after {fill.batch_dims} batch dims. For a matrix use orthogonal()."
         )
     if shape[1] > shape[0]:
         raise LayoutError(
@@ -40,6 +42,7 @@ def draw_delta_orthogonal(fill: DeltaOrthogonal, key: Key, region: Region, out: 
         )
     compute_dtype(out.dtype)  # refuses before anything is written
     out.zero_()
-    tap = centre_tap(region, out)
+    tap = centre_tap(region, out, first_kernel_dim)
     if tap is not None:
-        draw_orthogonal(Orthogonal(fill.gain), key, Region(shape[:2], region.runs[:2]), tap)
+        matrices = Region(region.shape[:first_kernel_dim], region.runs[:first_kernel_dim])
+        draw_orthogonal(Orthogonal(fill.gain, fill.batch_dims), key, matrices, tap)

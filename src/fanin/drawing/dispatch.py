@@ -14,7 +14,7 @@ from fanin.drawing.delta_orthogonal import draw_delta_orthogonal
 from fanin.drawing.elementwise import draw_elementwise
 from fanin.drawing.orthogonal import draw_orthogonal
 from fanin.drawing.sparse import draw_sparse
-from fanin.drawing.structured import draw_dirac, draw_eye
+from fanin.drawing.structured import draw_constant, draw_dirac, draw_eye
 from fanin.drawing.targets import check_writable, is_plain
 from fanin.errors import ArgumentError
 from fanin.geometry import Region
@@ -25,6 +25,7 @@ __all__ = ["draw"]
 CHUNK = 1 << 20  # elements drawn before they are copied to a tensor that is not plain memory
 
 _STRUCTURED: dict[type[fills.Fill], Callable[[Any, Key, Region, Tensor], None]] = {
+    fills.Constant: draw_constant,
     fills.DeltaOrthogonal: draw_delta_orthogonal,
     fills.Dirac: draw_dirac,
     fills.Eye: draw_eye,
@@ -69,9 +70,7 @@ def draw(fill: fills.Fill, key: Key, region: Region, out: Tensor) -> None:
         return
     check_writable(fill.name, out)
     with torch.no_grad():
-        if isinstance(fill, fills.Constant):
-            out.fill_(fill.value)
-        elif isinstance(fill, fills.Rearranged):
+        if isinstance(fill, fills.Rearranged):
             _draw_rearranged(fill, key, region, out)
         elif isinstance(fill, fills.Packed):
             _draw_packed(fill, key, region, out)

@@ -1,17 +1,29 @@
-"""Identity matrices and kernels: zeros, and ones whose places follow from their indices."""
+"""Constants, identity matrices and kernels: numbers whose places follow from their indices."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 
-from fanin.errors import LayoutError
-from fanin.fills import Dirac, Eye
+from fanin.errors import DtypeError, LayoutError
+from fanin.fills import Constant, Dirac, Eye
 from fanin.geometry import Region
 from fanin.stream import Key
 from fanin.stream.narrow import FORMATS, narrow
 
-__all__ = ["centre_tap", "draw_dirac", "draw_eye"]
+__all__ = ["centre_tap", "draw_constant", "draw_dirac", "draw_eye"]
+
+
+def draw_constant(fill: Constant, key: Key, region: Region, out: Tensor) -> None:
+    """Fill ``out`` with one value.
+
+    Raises:
+        DtypeError: when the dtype does not hold the value: 0.5 as an integer, 1e6 in float16.
+    """
+    _check_holds("constant", fill.value, out.dtype)
+    out.fill_(fill.value)
 
 
 def draw_eye(fill: Eye, key: Key, region: Region, out: Tensor) -> None:
@@ -19,12 +31,15 @@ def draw_eye(fill: Eye, key: Key, region: Region, out: Tensor) -> None:
 
     Raises:
         LayoutError: when the tensor is no matrix.
+        DtypeError: when an integer dtype does not hold the gain.
     """
     if len(region.shape) != 2:
         raise LayoutError(
             f"eye: the identity has exactly two dims. Got shape {region.shape}. "
             "For a convolution kernel use dirac()."
         )
+    if not (out.is_floating_point() or out.is_complex()):  # those saturate, as drawn numbers do
+        _check_holds("eye", fill.gain, out.dtype)
     out.zero_()
     if region.is_whole:
         out.diagonal().copy_(_scalar(fill.gain, out))
@@ -59,13 +74,13 @@ def draw_dirac(fill: Dirac, key: Key, region: Region, out: Tensor) -> None:
         _write_ones(tap, region.indices(0) % per_group, region, 1.0)
 
 
-def centre_tap(region: Region, out: Tensor) -> Tensor | None:
-    """The view of ``out`` (rows, columns) at tap ``size // 2``, if the region holds that tap."""
-    for dim in range(2, len(region.shape)):
+def centre_tap(region: Region, out: Tensor, first_kernel_dim: int = 2) -> Tensor | None:
+    """The view of ``out`` (…, rows, columns) at tap ``size // 2``, if the region holds that tap."""
+    for dim in range(first_kernel_dim, len(region.shape)):
         place = (region.indices(dim) == region.shape[dim] // 2).nonzero()
         if not len(place):
             return None
-        out = out.select(2, int(place[0, 0]))
+        out = out.select(first_kernel_dim, int(place[0, 0]))
     return out
 
 
@@ -78,6 +93,22 @@ def _write_ones(out: Tensor, wanted: Tensor, region: Region, value: float) -> No
     places = local[wanted[rows]]
     rows, places = rows[places >= 0], places[places >= 0]
     out[rows.to(out.device), places.to(out.device)] = _scalar(value, out)
+
+
+def _check_holds(name: str, value: float, dtype: torch.dtype) -> None:
+    """Refuse a value beyond the range of a dtype, or between two integers; NaN and inf pass."""
+    if dtype.is_floating_point or dtype.is_complex:
+        holds = not math.isfinite(value) or abs(value) <= torch.finfo(dtype).max
+    elif dtype == torch.bool:
+        holds = value in (0, 1)
+    else:
+        info = torch.iinfo(dtype)
+        holds = info.min <= value <= info.max and value == int(value)
+    if not holds:
+        raise DtypeError(
+            f"{name}: the tensor's dtype must hold the value. Got {value} for "
+            f"{str(dtype).removeprefix('torch.')}. Use a wider dtype or another value."
+        )
 
 
 def _scalar(value: float, out: Tensor) -> Tensor:

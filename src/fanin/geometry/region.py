@@ -41,6 +41,11 @@ class Region:
                 f"Region: one tuple of runs for each dim. Got {len(self.runs)} for shape "
                 f"{self.shape}."
             )
+        if math.prod(self.shape) >= 2**63:
+            raise ArgumentError(
+                f"Region: indices are below 2**63 - 1. Got shape {self.shape}, of "
+                f"{math.prod(self.shape)} elements."
+            )
         for dim, (size, runs) in enumerate(zip(self.shape, self.runs, strict=True)):
             for start, stop in runs:
                 if not 0 <= start <= stop <= size:

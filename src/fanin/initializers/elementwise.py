@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fanin.errors import ArgumentError
 from fanin.fills import Constant, Fill, Normal, TruncNormal, Uniform, derived, truncated_moments
 from fanin.geometry import Layout
@@ -94,10 +96,10 @@ def trunc_normal(
     Source: Johnson, Kotz and Balakrishnan 1994, Continuous Univariate Distributions 1, §13.10.1.
     """
     check_numbers("trunc_normal", mean=mean, std=std)
-    if len(bounds) != 2 or not bounds[0] < bounds[1] or max(bounds[0], -bounds[1]) > 12:
+    if not _are_bounds(bounds):
         raise ArgumentError(
             f"trunc_normal: bounds are two ascending numbers of σ, the nearer at most 12 from the "
-            f"mean. Got {bounds}. Write for instance bounds=(-2, 2)."
+            f"mean. Got {bounds!r}. Write for instance bounds=(-2, 2)."
         )
     Normal(mean, std)
     return Initializer("trunc_normal", (("mean", mean), ("std", std), ("bounds", tuple(bounds))))
@@ -106,8 +108,17 @@ def trunc_normal(
 def truncated(mean: float, std: float, bounds: tuple[float, float]) -> TruncNormal:
     """The fill whose result has this std, with bounds in σ of its parent."""
     parent_std = derived(std / truncated_moments(*bounds)[1])
-    low, high = (derived(mean + bound * parent_std) for bound in bounds)
+    # An infinite bound times a std of zero has no value: all of the mass is at the mean.
+    low, high = (derived(mean + bound * parent_std if parent_std else mean) for bound in bounds)
     return TruncNormal(mean, parent_std, low, high)
+
+
+def _are_bounds(bounds: Any) -> bool:
+    try:
+        low, high = bounds
+        return bool(low < high and max(low, -high) <= 12)
+    except (TypeError, ValueError):
+        return False
 
 
 def _constant(layout: Layout, value: float) -> Fill:

@@ -43,6 +43,10 @@ class Initializer:
     name: str
     arguments: tuple[tuple[str, Any], ...] = ()
 
+    def __post_init__(self) -> None:
+        arguments = tuple((key, _builtin(value)) for key, value in self.arguments)
+        object.__setattr__(self, "arguments", arguments)
+
     def resolve(self, layout: Layout) -> Fill:
         """The fill with numbers in it, for a parameter of this layout.
 
@@ -156,9 +160,24 @@ def build(name: str, positional: Iterable[Any], named: Mapping[str, Any]) -> Ini
 def check_numbers(name: str, **arguments: Any) -> None:
     """Refuse what is no finite number."""
     for key, value in arguments.items():
-        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value):
+        if isinstance(value, bool) or not _is_finite(value):
             raise ArgumentError(f"{name}: {key} is a finite number. Got {value!r}. Pass a float.")
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return isinstance(value, numbers.Real) and math.isfinite(value)
+    except OverflowError:  # an int or a fraction beyond every float
+        return False
+
+
+def _builtin(value: Any) -> Any:
+    """Numbers of other libraries as Python's own, which have a text and a JSON form."""
+    if isinstance(value, tuple):
+        return tuple(map(_builtin, value))
+    if isinstance(value, numbers.Integral):
+        return value if isinstance(value, bool) else int(value)
+    return float(value) if isinstance(value, numbers.Real) else value
 
 
 def _text(value: Any) -> str:

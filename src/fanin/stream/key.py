@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 import threading
+from typing import SupportsIndex
 
 import torch
 
@@ -20,11 +22,11 @@ class Key:
     ``blake2b(name, digest_size=8, key=seed, person=b"fanin.v1")`` read as a little-endian integer.
 
     Args:
-        seed: an integer in ``[0, 2**64)``.
+        seed: an integer in ``[0, 2**64)``, of any integer type.
         name: canonical parameter name; any text.
 
     Raises:
-        ArgumentError: when the seed is outside its range.
+        ArgumentError: when the seed is no integer or outside its range.
 
     Example:
         >>> Key(0, "weight") == Key(0, "weight"), Key(0, "weight") == Key(1, "weight")
@@ -35,7 +37,13 @@ class Key:
 
     __slots__ = ("name", "seed", "value")
 
-    def __init__(self, seed: int, name: str) -> None:
+    def __init__(self, seed: SupportsIndex, name: str) -> None:
+        try:
+            seed = operator.index(seed)
+        except TypeError:
+            raise ArgumentError(
+                f"Key: a seed is an integer in [0, 2**64). Got {seed!r}. Pass an int."
+            ) from None
         if not 0 <= seed < 2**64:
             raise ArgumentError(f"Key: a seed is an integer in [0, 2**64). Got {seed}.")
         digest = hashlib.blake2b(

@@ -48,7 +48,7 @@ def float_format(dtype: torch.dtype) -> Format:
     except KeyError:
         known = ", ".join(str(d).removeprefix("torch.") for d in FORMATS)
         raise DtypeError(
-            f"narrow: random values are float32, float64, complex, or one of {known}. "
+            f"dtype: random values are float32, float64, complex, or one of {known}. "
             f"Got {str(dtype).removeprefix('torch.')}. Initialise in one of these, then convert."
         ) from None
 

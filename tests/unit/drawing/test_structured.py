@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from fanin.drawing import draw
-from fanin.errors import LayoutError
-from fanin.fills import DeltaOrthogonal, Dirac, Eye, Orthogonal
-from fanin.geometry import Region
+from fanin.errors import DtypeError, LayoutError
+from fanin.fills import Constant, DeltaOrthogonal, Dirac, Eye, Orthogonal
+from fanin.geometry import Layout, Region
+from fanin.initializers import delta_orthogonal
 from fanin.stream import Key
 
 KEY = Key(3, "conv.weight")
@@ -130,6 +131,38 @@ def test_delta_orthogonal_is_an_orthogonal_matrix_at_the_centre():
     )
     kernel[:, :, 1, 1] = 0
     assert (kernel == 0).all()
+
+
+@pytest.mark.parametrize("groups", [2, 4])  # fewer, and more, than output channels a group
+def test_delta_orthogonal_draws_one_matrix_for_each_group(groups):
+    layout = Layout.conv(8, 2 * groups, 3, groups=groups)
+    kernel = drawn(delta_orthogonal(gain=2.0).resolve(layout), layout.shape)
+    view = Orthogonal(2.0, batch_dims=1)
+    centre = drawn(view, (groups, 8 // groups, 2)).flatten(0, 1)
+    torch.testing.assert_close(kernel[:, :, 1], centre, atol=8e-6, rtol=0)
+    assert (kernel[:, :, [0, 2]] == 0).all()
+    rows = Region.block(layout.shape, [slice(1, 8, 3), slice(2), slice(3)])
+    part = drawn(delta_orthogonal(gain=2.0).resolve(layout), layout.shape, region=rows)
+    torch.testing.assert_close(part, kernel[1::3], atol=8e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("fill", "dtype"),
+    [
+        (Constant(0.5), torch.int32),
+        (Constant(300.0), torch.uint8),
+        (Constant(0.5), torch.bool),
+        (Constant(math.nan), torch.int64),
+        (Constant(1e6), torch.float16),
+        (Constant(1e6), torch.float8_e4m3fn),
+        (Eye(0.5), torch.int32),
+    ],
+)
+def test_a_value_that_the_dtype_cannot_hold_is_refused_unchanged(fill, dtype):
+    out = torch.ones(3, 3).to(dtype).mT
+    with pytest.raises(DtypeError, match=f"{fill.name}: the tensor's dtype must hold the value"):
+        draw(fill, KEY, Region.whole((3, 3)), out)
+    assert (out.float() == 1).all()
 
 
 @pytest.mark.parametrize("channels", [(6, 6), (4, 9)])

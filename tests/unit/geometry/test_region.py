@@ -131,3 +131,8 @@ def test_indices_stay_exact_beyond_32_bits() -> None:
 def test_indices_are_on_the_cpu_whatever_the_default_device() -> None:
     with torch.device("meta"):
         assert Region.whole(SHAPE).linear_indices().device.type == "cpu"
+
+
+def test_a_shape_with_more_elements_than_indices_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"Region: indices are below 2\*\*63 - 1"):
+        Region((2**40, 2**40), (((0, 1),), ((0, 1),)))

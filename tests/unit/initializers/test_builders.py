@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 
@@ -227,3 +230,27 @@ def test_packed_parts_resolve_one_by_one():
     assert [part.name for part in fill.parts] == ["q", "k", "v"]
     assert {part.fill for part in fill.parts} == {fills.Orthogonal(1.0)}
     assert zeros().resolve(layout) == fills.Constant(0.0)
+
+
+@pytest.mark.parametrize("number", [np.float32(0.5), np.float64(0.5), np.int64(3), Fraction(1, 2)])
+def test_numbers_of_other_libraries_are_kept_as_pythons_own(number):
+    initializer = trunc_normal(std=number, bounds=(-number, number))
+    assert initializer == parse(str(initializer))
+    assert initializer == Initializer.from_json(json.loads(json.dumps(initializer.to_json())))
+    assert {type(value) for value in initializer.arguments[2][1]} <= {int, float}
+
+
+def test_an_integer_beyond_every_float_is_no_finite_number():
+    with pytest.raises(ArgumentError, match="is a finite number"):
+        constant(10**400)
+
+
+@pytest.mark.parametrize("bounds", [3, None, ("a", "b"), (1, 2, 3), (2, -2), (math.nan, 1)])
+def test_bounds_are_two_ascending_numbers(bounds):
+    with pytest.raises(ArgumentError, match="bounds are two ascending numbers"):
+        trunc_normal(bounds=bounds)
+
+
+def test_a_std_of_zero_puts_all_mass_at_the_mean_whatever_the_bounds():
+    fill = trunc_normal(1.5, 0.0, bounds=(-math.inf, 2)).resolve(Layout.vector(3))
+    assert fill.moments((3,)) == (1.5, 0.0)

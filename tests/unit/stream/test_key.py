@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import threading
 
+import numpy as np
 import pytest
 import torch
 
@@ -89,3 +90,10 @@ def test_threads_draw_from_generators_of_their_own() -> None:
     for thread in threads:
         thread.join()
     assert seen == [expected] * 4
+
+
+def test_a_seed_is_any_integer_and_nothing_else() -> None:
+    assert Key(np.uint64(3), "w") == Key(3, "w")
+    for seed in (1.5, "3", None):
+        with pytest.raises(ArgumentError, match="Key: a seed is an integer"):
+            Key(seed, "w")  # type: ignore[arg-type]

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from fanin.errors import ArgumentError, DtypeError
-from fanin.stream.laws import derived, normal_law, truncated_law, uniform_law
+from fanin.stream import reference
+from fanin.stream.laws import UNIFORM, derived, normal_law, truncated_law, uniform_law
 from fanin.stream.narrow import FORMATS
 
 DTYPES = [torch.float32, torch.float64, *FORMATS]
@@ -187,3 +188,32 @@ def test_the_switch_keeps_both_tails_below_a_half(low: float, high: float, dtype
     from_above = law.upper + (steps - law.switch) / steps * law.mass
     assert law.switch == 0 or from_below <= 0.5 + 1e-9
     assert law.switch == steps or from_above <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_numbers_beyond_the_arithmetic_are_refused(dtype: torch.dtype) -> None:
+    with pytest.raises(ArgumentError, match="normal: std must be finite in the arithmetic"):
+        normal_law(0.0, 1e40, dtype)
+    with pytest.raises(ArgumentError, match="trunc_normal: mean must be finite"):
+        truncated_law(-1e40, 1.0, -INF, 0.0, dtype)
+    with pytest.raises(ArgumentError, match="trunc_normal: low must be finite"):
+        truncated_law(0.0, 1.0, INF, INF, dtype)
+    assert normal_law(0.0, 1e40, torch.float64).scale == 1e40
+
+
+@pytest.mark.parametrize(
+    ("std", "width", "dtype"),
+    [(1e6, 4.0, torch.float32), (1e40, 4.0, torch.bfloat16), (1e10, 5e-323, torch.float64)],
+)
+def test_bounds_closer_than_the_quantile_can_tell_are_a_uniform(
+    std: float, width: float, dtype: torch.dtype
+) -> None:
+    law = truncated_law(0.0, std, 0.0, width, dtype)
+    assert (law.kind, law.shift, law.scale) == (UNIFORM, 0.0, width)
+    assert (law.lowest, law.highest) == (0.0, width)
+
+
+def test_the_closest_bounds_leave_two_hundred_values() -> None:
+    law = truncated_law(0.0, 1.0, 0.0, 2.0**-16, torch.float32)
+    values = reference.values(law, 7, torch.arange(1 << 14))
+    assert len(values.unique()) > 190
