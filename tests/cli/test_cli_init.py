@@ -53,6 +53,23 @@ MODELS = """
     def number():
         return 3
 
+    def talkative():
+        print("building")
+        return nn.Linear(2, 2)
+
+    def empty():
+        return nn.BatchNorm1d(0)
+
+    def with_buffer(kind):
+        model = nn.Linear(2, 2)
+        buffers = {
+            "meta": lambda: torch.empty(3, device="meta"),
+            "sparse": lambda: torch.eye(3).to_sparse(),
+            "conjugated": lambda: torch.tensor([1 + 2j]).conj(),
+        }
+        model.register_buffer("table", buffers[kind]())
+        return model
+
     model = nn.Linear(2, 2)
 """
 
@@ -332,3 +349,49 @@ def test_an_interrupt_leaves_no_file(here: Path) -> None:
     assert made_by(here) <= {"a"}  # whole, where the interrupt came too late
     assert ("a" in made_by(here)) == (process.returncode == 0)
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(("kind", "what"), [("meta", "no memory"), ("sparse", "the layout")])
+def test_a_buffer_that_the_format_cannot_hold(here: Path, kind: str, what: str) -> None:
+    result = run(
+        f"init mymodels:with_buffer --arg kind={kind} --recipe kaiming --out w.safetensors"
+    )
+    assert result.exit_code == 1
+    assert f"Got {what}" in result.stderr
+    assert "'table'" in result.stderr
+    assert made_by(here) == set()
+
+
+def test_a_conjugated_buffer_is_stored_by_value(here: Path) -> None:
+    result = run("init mymodels:with_buffer --arg kind=conjugated --recipe kaiming --out w")
+    assert result.exit_code == 0
+    assert load_file("w")["table"].tolist() == [1 - 2j]
+
+
+def test_json_is_all_there_is_on_stdout(here: Path) -> None:
+    result = run("init mymodels:talkative --recipe kaiming --json --out w.safetensors")
+    assert json.loads(result.stdout)["file"]["path"] == "w.safetensors"
+    assert "building" in result.stderr
+
+
+def test_json_of_an_empty_parameter_is_strict(here: Path) -> None:
+    result = run("init mymodels:empty --recipe kaiming --json --out w.safetensors")
+    steps = json.loads(result.stdout, parse_constant=lambda name: pytest.fail(name))["steps"]
+    assert [step["observed_std"] for step in steps] == [None, None]
+
+
+def test_a_name_that_no_file_can_have(here: Path) -> None:
+    (here / "loop").symlink_to("loop")
+    for path in ("x" * 300, "loop"):
+        result = run(f"init zoo:lenet --recipe kaiming --out {path}")
+        assert result.exit_code == 1, path
+        assert "cannot write" in result.stderr, path
+    assert made_by(here) == {"loop"}
+
+
+def test_a_stdout_of_ascii_gets_the_table_too(here: Path) -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "fanin", "plan", "zoo:lenet", "--recipe", "kaiming"]
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"kaiming@1" in done.stdout

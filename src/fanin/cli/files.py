@@ -16,6 +16,14 @@ __all__ = ["check_target", "whole_file"]
 
 def check_target(path: Path, *, force: bool) -> None:
     """Refuse early what `whole_file` would refuse after the work is done."""
+    try:
+        path.resolve()
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, RuntimeError) as error:  # too long a name, a loop of links
+        reason = getattr(error, "strerror", None) or error
+        raise PlanError(f"--out: cannot write {str(path)!r}: {reason}.") from error
     if path.is_dir():
         raise PlanError(f"--out: a file. Got the directory {str(path)!r}. Add a file name to it.")
     if path.exists() and not path.is_file():

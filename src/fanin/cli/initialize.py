@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import time
 from collections.abc import Sequence
@@ -185,7 +186,8 @@ def _result(
     content: dict[str, Any] = json.loads(made.to_json())
     tensors = {site.name: site.tensor for site in sites(model)}
     for step in content["steps"]:
-        step["observed_std"] = observed_std(tensors[step["name"]])
+        observed = observed_std(tensors[step["name"]])
+        step["observed_std"] = None if math.isnan(observed) else observed  # JSON has no NaN
     file = {"path": str(out), "bytes": size}
     return {"file": file, "seconds": {"drawing": drawing, "writing": writing}, **content}
 

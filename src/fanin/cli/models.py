@@ -8,6 +8,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 from torch import nn
@@ -31,7 +32,8 @@ def build_model(spec: str, arguments: dict[str, Any]) -> nn.Module:
     build = _find(spec)
     _check_arguments(spec, build, arguments)
     try:
-        model = build(**arguments)
+        with redirect_stdout(sys.stderr):  # stdout is for results
+            model = build(**arguments)
     except Exception as error:
         raise PlanError(f"model: {spec!r} raised {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
@@ -115,7 +117,7 @@ def _check_arguments(spec: str, build: Callable[..., Any], arguments: dict[str, 
         signature.bind(**arguments)
     except TypeError as error:
         raise ArgumentError(
-            f"model: {spec!r} takes {signature}. Got {error}. Pass arguments by --arg key=value."
+            f"model: {spec!r} takes {signature}: {error}. Pass arguments by --arg key=value."
         ) from error
 
 

@@ -40,6 +40,9 @@ def stored_tensors(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str,
 
     Large elements come first: each tensor then starts at a multiple of its element size. The names
     left out are the metadata by which `safetensors.torch.load_model` restores ties.
+
+    Raises:
+        PlanError: when something in the state is no dense tensor with values.
     """
     tensors: dict[str, torch.Tensor] = {}
     owner_of: dict[object, str] = {}
@@ -49,6 +52,12 @@ def stored_tensors(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str,
             raise PlanError(
                 f"--out: a safetensors file holds tensors. Got {type(tensor).__name__} for "
                 f"{name!r} in the model's state."
+            )
+        if tensor.is_meta or tensor.layout is not torch.strided:
+            what = "no memory (device meta)" if tensor.is_meta else f"the layout {tensor.layout}"
+            raise PlanError(
+                f"--out: a safetensors file holds dense tensors with values. Got {what} for "
+                f"{name!r}. Build the model on the CPU, or give this tensor values."
             )
         memory = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
         if tensor.numel() and memory in owner_of:
@@ -103,5 +112,6 @@ def _header(
 
 def _chunks(tensor: torch.Tensor) -> Iterator[memoryview]:
     if tensor.numel():
-        for chunk in torch.split(tensor.detach().contiguous().reshape(-1), _CHUNK):
+        dense = tensor.detach().resolve_conj().resolve_neg().contiguous()
+        for chunk in torch.split(dense.reshape(-1), _CHUNK):
             yield chunk.cpu().view(torch.uint8).numpy().data
