@@ -102,7 +102,7 @@ def trunc_normal_(
     """Fill with normal numbers conditioned on ``[a, b]``, in place.
 
     The bounds are absolute and ``std`` is of the normal before truncation, as in torch; the
-    description `fanin.trunc_normal` has bounds in σ and the std of the result.
+    description `fanin.initializers.trunc_normal` has bounds in σ and the std of the result.
 
     Args:
         tensor: any shape; parts of a complex one have ``std / √2`` and the same bounds.
