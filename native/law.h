@@ -18,7 +18,8 @@ enum class Dtype : int {
     float8_e5m2fnuz,
 };
 
-inline int size_of(Dtype dtype) {
+// Static: each build of the kernels has its own copy, made for its instruction set.
+static inline int size_of(Dtype dtype) {
     switch (dtype) {
         case Dtype::float64: return 8;
         case Dtype::float32: return 4;

@@ -122,7 +122,8 @@ def sparse_(
     """Fill a matrix with normal numbers and zero a share of each column, in place.
 
     ``ceil(sparsity · rows)`` entries of every column are zero, a uniformly drawn set of them. The
-    description `fanin.initializers.sparse` zeroes entries of each row instead: inputs of one output unit.
+    description `fanin.initializers.sparse` zeroes entries of each row instead: inputs of one
+    output unit.
 
     Args:
         tensor: two dims.
