@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from fanin.drawing.targets import WriteError, check_writable
 from fanin.errors import PlanError
 from fanin.model import sites
 from fanin.planning.step import Step
@@ -66,21 +67,12 @@ def _can_be_written(name: str, tensor: torch.Tensor) -> None:
             'Call model.to_empty(device="cpu") first: every parameter is written after it, '
             "but buffers are not."
         )
-    if tensor.layout != torch.strided or tensor.is_quantized:
+    if tensor.is_quantized:
         raise PlanError(
-            f"apply: a parameter to write is strided and not quantized. Got {tensor.layout} "
-            f"{tensor.dtype} for {name!r}. Leave it with keep()."
+            f"apply: a parameter to write is not quantized. Got {tensor.dtype} for {name!r}. "
+            "Leave it with keep()."
         )
-    shared = any(
-        size > 1 and stride == 0 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)
-    )
-    if shared:
-        raise PlanError(
-            f"apply: each element has memory of its own. Got an expanded tensor for {name!r}. "
-            "Replace it by its contiguous() copy."
-        )
-    if tensor.is_inference() and not torch.is_inference_mode_enabled():
-        raise PlanError(
-            f"apply: an inference tensor cannot be written. Got one for {name!r}. "
-            "Build the model outside torch.inference_mode()."
-        )
+    try:
+        check_writable(repr(name), tensor)
+    except WriteError as error:
+        raise PlanError(f"apply: {error}") from error

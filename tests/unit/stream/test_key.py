@@ -96,4 +96,4 @@ def test_a_seed_is_any_integer_and_nothing_else() -> None:
     assert Key(np.uint64(3), "w") == Key(3, "w")
     for seed in (1.5, "3", None):
         with pytest.raises(ArgumentError, match="Key: a seed is an integer"):
-            Key(seed, "w")  # type: ignore[arg-type]
+            Key(seed, "w")
