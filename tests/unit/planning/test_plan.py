@@ -83,7 +83,7 @@ def test_an_expanded_parameter_is_refused_before_the_first_write() -> None:
     model = net()
     before = state(model)
     model.register_parameter("last", nn.Parameter(torch.zeros(1).expand(3)))
-    with pytest.raises(PlanError, match="'last': each element .* Got an expanded tensor"):
+    with pytest.raises(PlanError, match=r"'last': each element .* Got an expanded tensor"):
         fanin.initialize(model, {"**": normal(mean=0.0, std=1.0)}, seed=0)
     assert all(torch.equal(model.get_parameter(name), before[name]) for name in before)
 
