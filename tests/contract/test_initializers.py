@@ -19,7 +19,8 @@ each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.text)
 
 
 def test_the_table_is_complete() -> None:
-    assert {row.name for row in ROWS} == set(BUILDERS)
+    # Initializers of a user's function have no text.
+    assert {row.name for row in ROWS} | {"mapped", "from_function"} == set(BUILDERS)
 
 
 @each_row

@@ -12,6 +12,7 @@ from torch.autograd.graph import increment_version
 from fanin import fills
 from fanin.drawing.delta_orthogonal import draw_delta_orthogonal
 from fanin.drawing.elementwise import draw_elementwise
+from fanin.drawing.functions import draw_from_function, draw_mapped
 from fanin.drawing.orthogonal import draw_orthogonal
 from fanin.drawing.sparse import draw_sparse
 from fanin.drawing.structured import draw_constant, draw_dirac, draw_eye
@@ -29,6 +30,7 @@ _STRUCTURED: dict[type[fills.Fill], Callable[[Any, Key, Region, Tensor], None]] 
     fills.DeltaOrthogonal: draw_delta_orthogonal,
     fills.Dirac: draw_dirac,
     fills.Eye: draw_eye,
+    fills.FromFunction: draw_from_function,
     fills.Orthogonal: draw_orthogonal,
     fills.Sparse: draw_sparse,
 }
@@ -74,6 +76,8 @@ def draw(fill: fills.Fill, key: Key, region: Region, out: Tensor) -> None:
             _draw_rearranged(fill, key, region, out)
         elif isinstance(fill, fills.Packed):
             _draw_packed(fill, key, region, out)
+        elif isinstance(fill, fills.Mapped):
+            draw_mapped(fill, key, region, out, draw)
         elif structured := _STRUCTURED.get(type(fill)):
             structured(fill, key, region, out)
         elif is_plain(out):

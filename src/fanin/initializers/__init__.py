@@ -6,6 +6,8 @@ from fanin.initializers.elementwise import ones as ones
 from fanin.initializers.elementwise import trunc_normal as trunc_normal
 from fanin.initializers.elementwise import uniform as uniform
 from fanin.initializers.elementwise import zeros as zeros
+from fanin.initializers.functions import from_function as from_function
+from fanin.initializers.functions import mapped as mapped
 from fanin.initializers.initializer import BUILDERS as BUILDERS
 from fanin.initializers.initializer import Initializer as Initializer
 from fanin.initializers.initializer import register as register

@@ -1,0 +1,99 @@
+"""Users' functions: applied entry by entry to a fill, or given the whole tensor."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fanin.drawing.elementwise import draw_elementwise
+from fanin.errors import ArgumentError, PlanError
+from fanin.fills import FromFunction, Mapped, Normal, TruncNormal, Uniform, origin_of
+from fanin.geometry import Region
+from fanin.stream import Key
+from fanin.stream.narrow import FORMATS, narrow
+
+__all__ = ["draw_from_function", "draw_mapped"]
+
+Draw = Callable[[Any, Key, Region, Tensor], None]
+
+_CHUNK = 1 << 20  # elements that a mapped function sees at a time
+_SAMPLE = 16  # entries for which it is asked again, alone
+
+
+def draw_mapped(fill: Mapped, key: Key, region: Region, out: Tensor, draw: Draw) -> None:
+    """Draw the base in float32 or better, apply the function, round once into ``out``."""
+    dtype = _working_dtype(out.dtype)
+    if isinstance(fill.base, Uniform | Normal | TruncNormal):
+        draw, limit = draw_elementwise, _CHUNK
+    else:
+        limit = max(region.numel, 1)  # a structure costs the same for each piece: one piece
+    for piece, part in region.split(limit):
+        buffer = torch.empty(part.local_shape, dtype=dtype, device="cpu")
+        draw(fill.base, key, part, buffer)
+        sample = buffer.reshape(-1)[:_SAMPLE].clone()
+        value = _checked(fill, fill.function(buffer), part.local_shape)
+        _check_elementwise(fill, sample, value)
+        _store(value, out[piece])
+
+
+def draw_from_function(fill: FromFunction, key: Key, region: Region, out: Tensor) -> None:
+    """Call the function on a whole tensor on the CPU, and copy what is held of it.
+
+    It gets a generator seeded by the key; torch's own one, which it may use all the same, is
+    seeded likewise and restored.
+    """
+    seed = key.value - 2**64 if key.value >= 2**63 else key.value
+    whole = torch.zeros(region.shape, dtype=_working_dtype(out.dtype), device="cpu")
+    named = {}
+    if _takes_generator(fill.function):
+        named["generator"] = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        returned = fill.function(whole, **named)
+    value = _checked(fill, whole if returned is None else returned, region.shape)
+    for dim in range(value.dim()):
+        if not region.is_whole:
+            value = value.index_select(dim, region.indices(dim))
+    _store(value, out)
+
+
+def _check_elementwise(fill: Mapped, sample: Tensor, value: Tensor) -> None:
+    """Refuse a function whose value for an entry depends on what other entries there are."""
+    alone = _checked(fill, fill.function(sample), tuple(sample.shape))
+    if not torch.allclose(value.reshape(-1)[: len(alone)], alone, rtol=1e-4, equal_nan=True):
+        raise PlanError(
+            f"mapped: a function is applied entry by entry. Got {origin_of(fill.function)}, whose "
+            "values for the first entries depend on the others. Use from_function."
+        )
+
+
+def _checked(fill: Mapped | FromFunction, value: Any, shape: tuple[int, ...]) -> Tensor:
+    if isinstance(value, Tensor) and tuple(value.shape) == shape:
+        return value
+    got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    raise ArgumentError(
+        f"{fill.name}: a function returns a tensor of the shape it got. Got {got} from "
+        f"{origin_of(fill.function)} for {shape}."
+    )
+
+
+def _takes_generator(function: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some builtins have none
+        return False
+    return any(p.name == "generator" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _working_dtype(dtype: torch.dtype) -> torch.dtype:
+    return dtype if dtype.is_complex or dtype == torch.float64 else torch.float32
+
+
+def _store(value: Tensor, out: Tensor) -> None:
+    """Copy, rounding as the stream does."""
+    finite = value.dtype == torch.float32 and out.dtype in FORMATS and bool(value.isfinite().all())
+    out.copy_(narrow(value.contiguous(), out.dtype) if finite else value)
