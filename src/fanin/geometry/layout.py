@@ -13,6 +13,9 @@ __all__ = ["Layout", "MatrixView"]
 
 Parts = tuple[tuple[str, int], ...]
 
+_ANY: tuple[int, ...] = (-1,)  # the shape of a layout that is stated before shapes are known
+_EQUAL = -1  # the size of a part of such a layout: as large as the others
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Layout:
@@ -22,7 +25,8 @@ class Layout:
     and out axes a parameter has no fans, as a bias or a norm's weight.
 
     Args:
-        shape: of the whole logical parameter.
+        shape: of the whole logical parameter; without it the axes are stated for any, and
+            `with_shape` makes a layout of them.
         in_axes: dims that are summed over; negative ones count from the end.
         out_axes: dims that make different outputs.
         batch_axes: dims that hold independent weights (experts, members of an ensemble).
@@ -44,7 +48,7 @@ class Layout:
         True
     """
 
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] = _ANY
     _: KW_ONLY
     in_axes: tuple[int, ...] = ()
     out_axes: tuple[int, ...] = ()
@@ -57,6 +61,8 @@ class Layout:
     part_dim: int = 0
 
     def __post_init__(self) -> None:
+        if self.shape == _ANY:
+            return
         object.__setattr__(self, "shape", tuple(self.shape))
         for field in ("in_axes", "out_axes", "batch_axes"):
             object.__setattr__(self, field, self._axes(field))
@@ -128,16 +134,23 @@ class Layout:
             >>> Layout.linear(3 * 64, 64).packed(("q", "k", "v")).fans
             Fans(fan_in=64, fan_out=64)
         """
-        dim = self._axis("part_dim", dim)
         if not isinstance(parts, Mapping):
-            size, rest = divmod(self.shape[dim], max(len(parts), 1))
-            if rest:
-                raise LayoutError(
-                    f"packed: parts without sizes are equal. Got {len(parts)} parts for dim {dim} "
-                    f"of shape {self.shape}. Pass a mapping from part to size."
-                )
-            parts = dict.fromkeys(parts, size)
-        return replace(self, parts=tuple(parts.items()), part_dim=dim)
+            parts = dict.fromkeys(parts, _EQUAL)
+        return self._with_parts(self.shape, tuple(parts.items()), dim)
+
+    def with_shape(self, shape: Sequence[int]) -> Layout:
+        """These axes for a parameter of this shape; parts without sizes are equal.
+
+        Example:
+            >>> Layout(in_axes=(-1,), out_axes=(-2,), batch_axes=(0,)).with_shape((8, 64, 16)).fans
+            Fans(fan_in=16, fan_out=64)
+        """
+        return self._with_parts(tuple(shape), self.parts, self.part_dim)
+
+    @property
+    def is_shaped(self) -> bool:
+        """Whether these are the axes of one shape, not of any."""
+        return self.shape != _ANY
 
     @property
     def fans(self) -> Fans:
@@ -215,7 +228,27 @@ class Layout:
             for field in fields(self)[1:]
             if getattr(self, field.name) != field.default
         )
-        return f"Layout({', '.join([str(self.shape), *stated])})"
+        shape = [] if self.shape == _ANY else [str(self.shape)]
+        return f"Layout({', '.join([*shape, *stated])})"
+
+    def _with_parts(self, shape: tuple[int, ...], parts: Parts, dim: int) -> Layout:
+        """A layout of this shape, the sizes of equal parts worked out where there is one."""
+        if shape == _ANY or not parts:
+            return replace(self, shape=shape, parts=parts, part_dim=dim)
+        length = replace(self, shape=shape, parts=(), part_dim=0)._length(dim)
+        stated = sum(size for _, size in parts if size != _EQUAL)
+        equal = [name for name, size in parts if size == _EQUAL]
+        size, rest = divmod(length - stated, max(len(equal), 1))
+        if equal and (rest or size < 0):
+            raise LayoutError(
+                f"packed: parts without sizes are equal. Got {len(equal)} parts for dim {dim} "
+                f"of shape {shape}. Pass a mapping from part to size."
+            )
+        sized = tuple((name, size if given == _EQUAL else given) for name, given in parts)
+        return replace(self, shape=shape, parts=sized, part_dim=dim)
+
+    def _length(self, dim: int) -> int:
+        return self.shape[self._axis("part_dim", dim)]
 
     def _axes(self, field: str) -> tuple[int, ...]:
         axes = getattr(self, field)
