@@ -1,16 +1,24 @@
-"""What a model holds: names, ties, and the axes of each parameter."""
+"""What a model holds: names, ties, and the axes of each parameter; and how it gets its memory."""
 
 from __future__ import annotations
 
 from fanin.model.adapters import layout_of, missing_adapter, register_adapter
-from fanin.model.view import Entry, Site, entries, sites
+from fanin.model.globs import matches
+from fanin.model.parametrized import Parametrized
+from fanin.model.site import Entry, Site
+from fanin.model.types import module_type
+from fanin.model.view import buffers, entries, sites
 
 __all__ = [
     "Entry",
+    "Parametrized",
     "Site",
+    "buffers",
     "entries",
     "layout_of",
+    "matches",
     "missing_adapter",
+    "module_type",
     "register_adapter",
     "sites",
 ]

@@ -3,71 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeAlias
 
 import torch
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from fanin.errors import PlanError
+from fanin.model.parametrized import parametrized
+from fanin.model.site import Entry, Site
 from fanin.model.wrappers import wrapped_attribute
 
-__all__ = ["Entry", "Site", "entries", "sites"]
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Site:
-    """One place where a parameter hangs.
-
-    Args:
-        name: canonical name; a wrapper such as DDP contributes no component to it.
-        module: the module that registered the parameter.
-        attribute: under which name it did.
-        parents: the modules from the root down to ``module``, both included.
-        tensor: the parameter.
-    """
-
-    name: str
-    module: nn.Module
-    attribute: str
-    parents: tuple[nn.Module, ...]
-    tensor: nn.Parameter
-
-    @property
-    def is_parametrized(self) -> bool:
-        """Whether the tensor is what a parametrization computes a weight from."""
-        return isinstance(self.module, ParametrizationList)
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Entry:
-    """One parameter: the site that owns it, and the other names it is reached by."""
-
-    owner: Site
-    aliases: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """Canonical name of the owner."""
-        return self.owner.name
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every name, the owner's first."""
-        return (self.owner.name, *self.aliases)
-
-    @property
-    def tensor(self) -> nn.Parameter:
-        """The parameter itself."""
-        return self.owner.tensor
+__all__ = ["buffers", "entries", "identity", "sites"]
 
 
 def entries(model: nn.Module, *, ties: Mapping[str, str] | None = None) -> tuple[Entry, ...]:
     """The parameters of a model in registration order, tied ones as one entry.
 
-    Two names are one entry when they reach the same `Parameter`, or two parameters that look at
-    exactly the same memory.
+    Buffers that have no memory yet, on the meta device, follow them: they need values too. Two
+    names are one entry when they reach the same tensor, or tensors that look at exactly the same
+    memory.
 
     Args:
         model: any module.
@@ -85,14 +41,15 @@ def entries(model: nn.Module, *, ties: Mapping[str, str] | None = None) -> tuple
     """
     groups: dict[object, list[Site]] = {}
     seen: dict[str, Site] = {}
-    for site in sites(model):
+    pending = (site for site in buffers(model) if site.tensor.is_meta)
+    for site in (*sites(model), *pending):
         if site.name in seen:
             raise PlanError(
                 f"plan: each parameter has a name of its own. Got two called {site.name!r} once "
                 "wrappers are left out. Rename the attribute of one of them."
             )
         seen[site.name] = site
-        groups.setdefault(_identity(site.tensor), []).append(site)
+        groups.setdefault(identity(site), []).append(site)
     found = tuple(_entry(group, ties or {}) for group in groups.values())
     _check_ties(found, ties or {})
     _check_overlap(found)
@@ -101,24 +58,61 @@ def entries(model: nn.Module, *, ties: Mapping[str, str] | None = None) -> tuple
 
 def sites(model: nn.Module) -> Iterator[Site]:
     """Every place where a parameter hangs, in registration order, shared ones at each place."""
-    yield from _walk(model, "", ())
+    for place in _walk(model, "", "", ()):
+        yield from _parameters(*place)
 
 
-def _walk(module: nn.Module, prefix: str, parents: tuple[nn.Module, ...]) -> Iterator[Site]:
+def buffers(model: nn.Module) -> Iterator[Site]:
+    """Every place where a buffer hangs, in registration order."""
+    for name, path, parents in _walk(model, "", "", ()):
+        module = parents[-1]
+        for attribute, tensor in module._buffers.items():
+            if tensor is not None:
+                place = name + attribute
+                yield Site(place, module, attribute, parents, tensor, path, is_buffer=True)
+
+
+# A module, as its canonical prefix, its prefix in the state dict, and the modules down to it.
+Place: TypeAlias = tuple[str, str, tuple[nn.Module, ...]]
+
+
+def _walk(
+    module: nn.Module, name: str, path: str, parents: tuple[nn.Module, ...]
+) -> Iterator[Place]:
     if any(module is parent for parent in parents):
         return
     parents = (*parents, module)
-    for attribute, tensor in module._parameters.items():
-        if tensor is not None:
-            yield Site(prefix + attribute, module, attribute, parents, tensor)
+    yield name, path, parents
+    if not module._modules:
+        return
     wrapped = wrapped_attribute(module)
-    for name, child in module._modules.items():
+    for attribute, child in module._modules.items():
         if child is not None:
-            yield from _walk(child, prefix if name == wrapped else f"{prefix}{name}.", parents)
+            below = name if attribute == wrapped else f"{name}{attribute}."
+            yield from _walk(child, below, f"{path}{attribute}.", parents)
 
 
-def _identity(tensor: torch.Tensor) -> object:
-    """Equal for two tensors that are the same object or look at the same memory."""
+def _parameters(name: str, path: str, parents: tuple[nn.Module, ...]) -> Iterator[Site]:
+    """The parameters of a module; those that a parametrized weight is computed from are not."""
+    module = parents[-1]
+    held = parametrized(module)
+    behind = {original for through in held.values() for original, _ in through.originals}
+    for attribute, through in held.items():
+        yield Site(name + attribute, module, attribute, parents, through.value(), path, through)
+    is_behind = isinstance(module, ParametrizationList)
+    for attribute, tensor in module._parameters.items():
+        if (
+            tensor is None
+            or attribute in behind
+            or (is_behind and attribute.startswith("original"))
+        ):
+            continue
+        yield Site(name + attribute, module, attribute, parents, tensor, path)
+
+
+def identity(site: Site) -> object:
+    """Equal for two places that hold the same tensor, or tensors that look at the same memory."""
+    tensor = site.through.originals[0][1] if site.through is not None else site.tensor
     address = _address(tensor)
     if address is None:
         return id(tensor)
@@ -139,11 +133,11 @@ def _address(tensor: torch.Tensor) -> int | None:
 
 def _entry(group: list[Site], ties: Mapping[str, str]) -> Entry:
     if len(group) == 1:
-        return Entry(group[0], ())
+        return Entry(group[0])
     stated = {ties[site.name] for site in group if site.name in ties}
     owners = (site for site in group if site.name in stated and site.name not in ties)
     owner = next(owners, group[0])
-    return Entry(owner, tuple(site.name for site in group if site is not owner))
+    return Entry(owner, tuple(site for site in group if site is not owner))
 
 
 def _check_ties(found: tuple[Entry, ...], ties: Mapping[str, str]) -> None:
@@ -153,7 +147,8 @@ def _check_ties(found: tuple[Entry, ...], ties: Mapping[str, str]) -> None:
         if apart:
             raise PlanError(
                 f"plan: names stated as tied reach one parameter. Got {alias!r} and {owner!r} with "
-                "a parameter each. Tie them in the model, or drop the pair from ties=."
+                "a parameter each. Tie them in the model; or drop the pair from ties=, as recipes "
+                "do with tied=False."
             )
 
 
@@ -161,7 +156,7 @@ def _check_overlap(found: tuple[Entry, ...]) -> None:
     """Refuse contiguous parameters that share some of their memory: one writer each."""
     spans = []
     for entry in found:
-        address = _address(entry.tensor)
+        address = None if entry.owner.through is not None else _address(entry.tensor)
         if address is not None and entry.tensor.is_contiguous():
             end = address + entry.tensor.numel() * entry.tensor.element_size()
             spans.append((str(entry.tensor.device), address, end, entry.name))

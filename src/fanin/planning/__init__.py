@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fanin.planning.globs import matches
+from fanin.model import matches
 from fanin.planning.plan import Plan
 from fanin.planning.recipe import Recipe
 from fanin.planning.resolve import make_plan

@@ -2,35 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from fanin.drawing.targets import WriteError, check_writable
-from fanin.errors import PlanError
-from fanin.model import sites
+from fanin.errors import DtypeError, PlanError
+from fanin.fills import Constant, Fill
+from fanin.model import Entry, Site, buffers, sites
+from fanin.model.view import identity
 from fanin.planning.step import Step
 
-__all__ = ["writable"]
+__all__ = ["check_dtype", "check_parametrized", "writable"]
 
 
-def writable(steps: Sequence[Step], model: nn.Module) -> list[torch.Tensor]:
-    """The tensor of each step, after every check that needs no write.
+def writable(steps: Sequence[Step], model: nn.Module) -> list[Site]:
+    """The place of each step in the model, after every check that needs no write.
 
     Raises:
         PlanError: when names, ties, shapes or dtypes differ from the plan's, or when a tensor that
             is to be written has no memory or shares its elements.
     """
-    tensors = {site.name: site.tensor for site in sites(model)}
+    places = {site.name: site for site in sites(model)}
     planned = {name for step in steps for name in step.names}
-    _same_names(planned, set(tensors))
+    places |= {site.name: site for site in buffers(model) if site.name in planned}
+    _same_names(planned, set(places))
     for step in steps:
-        tensor = tensors[step.name]
-        _as_planned(step, tensor, tensors)
+        site = places[step.name]
+        if step.is_pending and is_lazy(site.tensor):
+            continue
+        _as_planned(step, site.tensor, places)
         if step.fill is not None:
-            _can_be_written(step.name, tensor)
-    return [tensors[step.name] for step in steps]
+            _can_be_written(step, site)
+    return [places[step.name] for step in steps]
+
+
+def check_dtype(entry: Entry, fill: Fill, rule: str) -> None:
+    """Refuse a dtype that cannot hold the fill: integers hold whole constants, and nothing random.
+
+    Raises:
+        PlanError: for a quantized parameter.
+        DtypeError: for an integer one that would get other numbers than a whole one.
+    """
+    dtype = entry.tensor.dtype
+    where = f"for {entry.name!r}, matched by rule {rule!r}"
+    if entry.tensor.is_quantized:
+        raise PlanError(
+            f"plan: a parameter to write is not quantized. Got {dtype} {where}. Initialize before "
+            "quantizing, or leave it with keep()."
+        )
+    if dtype.is_floating_point or dtype.is_complex:
+        return
+    if not (isinstance(fill, Constant) and float(fill.value).is_integer()):
+        raise DtypeError(
+            f"plan: numbers are drawn for floating point and complex dtypes; integers hold whole "
+            f"constants. Got {fill.name} and {dtype} {where}. Leave it with keep()."
+        )
+
+
+def check_parametrized(step: Step, site: Site) -> None:
+    """Refuse a parametrized weight that would not hold what is drawn: it is drawn, and tried.
+
+    Raises:
+        PlanError: when what would be read back is something else.
+    """
+    if site.through is None or site.tensor.is_meta:
+        return
+    refusal = site.through.refusal(step.drawn_like(site.tensor))
+    if refusal:
+        raise PlanError(f"{refusal}\nThis was asked for {step.name!r} by rule {step.rule!r}.")
 
 
 def _same_names(planned: set[str], present: set[str]) -> None:
@@ -43,7 +85,9 @@ def _same_names(planned: set[str], present: set[str]) -> None:
             )
 
 
-def _as_planned(step: Step, tensor: torch.Tensor, tensors: dict[str, nn.Parameter]) -> None:
+def _as_planned(step: Step, tensor: torch.Tensor, places: Mapping[str, Site]) -> None:
+    if step.is_pending:
+        return
     if tuple(tensor.shape) != step.shape or tensor.dtype != step.dtype:
         raise PlanError(
             f"apply: a plan is for the model it was made from. Got {tuple(tensor.shape)} "
@@ -51,28 +95,23 @@ def _as_planned(step: Step, tensor: torch.Tensor, tensors: dict[str, nn.Paramete
             "Make a new plan for it."
         )
     for alias in step.aliases:
-        other = tensors[alias]
-        same_memory = other.device.type != "meta" and other.data_ptr() == tensor.data_ptr()
-        if other is not tensor and not same_memory:
+        if identity(places[alias]) != identity(places[step.name]):
             raise PlanError(
                 f"apply: a plan is for the model it was made from. Got {alias!r} and "
                 f"{step.name!r} apart, planned as tied. Tie them again, or make a new plan."
             )
 
 
-def _can_be_written(name: str, tensor: torch.Tensor) -> None:
-    if tensor.device.type == "meta":
+def _can_be_written(step: Step, site: Site) -> None:
+    if site.tensor.is_meta:
         raise PlanError(
-            f"apply: a parameter needs memory to be written. Got {name!r} on the meta device. "
-            'Call model.to_empty(device="cpu") first: every parameter is written after it, '
-            "but buffers are not."
+            f"apply: a parameter needs memory to be written. Got {step.name!r} on the meta device. "
+            'Call fanin.initialize(model, recipe, device="cpu"), which gives it some.'
         )
-    if tensor.is_quantized:
-        raise PlanError(
-            f"apply: a parameter to write is not quantized. Got {tensor.dtype} for {name!r}. "
-            "Leave it with keep()."
-        )
+    if site.through is not None:
+        check_parametrized(step, site)
+        return
     try:
-        check_writable(repr(name), tensor)
+        check_writable(repr(step.name), site.tensor)
     except WriteError as error:
         raise PlanError(f"apply: {error}") from error

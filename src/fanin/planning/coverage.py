@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
 
 from fanin.errors import ArgumentError, PlanError
-from fanin.model import Entry
-from fanin.planning.globs import matches
+from fanin.model import Entry, matches
 from fanin.planning.rules import Rule
 
 __all__ = [
@@ -18,17 +18,29 @@ __all__ = [
     "streams_are_single",
 ]
 
-Patterns = str | Iterable[str] | None
+
+class LoadResult(Protocol):
+    """What `load_state_dict(strict=False)` returns."""
+
+    missing_keys: list[str]
 
 
-def skipped_names(found: Sequence[Entry], *, only: Patterns, skip: Patterns) -> dict[str, str]:
+Selection: TypeAlias = str | Iterable[str] | LoadResult | None
+
+
+def skipped_names(found: Sequence[Entry], *, only: Selection, skip: Selection) -> dict[str, str]:
     """Names of the entries to leave alone, each with the reason. A pattern must fit something."""
-    wanted = _fitting("only", only, found)
-    unwanted = _fitting("skip", skip, found)
-    reasons = (
-        {} if only is None else {e.name: "not in only=" for e in found if e.name not in wanted}
-    )
-    return reasons | dict.fromkeys(unwanted, "in skip=")
+    missing = _missing_keys(only)
+    if missing is not None:
+        # One name is enough: tied parameters are often stored once.
+        is_loaded = (e for e in found if any(name not in missing for name in e.stored))
+        reasons = {e.name: "loaded, not in missing_keys" for e in is_loaded}
+    elif only is not None:
+        wanted = _fitting("only", only, found)
+        reasons = {e.name: "not in only=" for e in found if e.name not in wanted}
+    else:
+        reasons = {}
+    return reasons | dict.fromkeys(_fitting("skip", skip, found), "in skip=")
 
 
 def every_rule_fits(
@@ -41,7 +53,8 @@ def every_rule_fits(
             near = _near(rule.match.name or "", found)
             raise PlanError(
                 f"plan: a rule that selects by name fits at least one parameter. Got none for "
-                f"{str(rule)!r}. {near} Say rule(..., optional=True) if it may fit none."
+                f"{str(rule)!r}. {near} Correct the name; or say that it may fit none, by the "
+                "option of the recipe that the rule is from, or with rule(..., optional=True)."
             )
 
 
@@ -53,12 +66,20 @@ def every_parameter_has_a_rule(uncovered: Sequence[Entry]) -> None:
             for entry in uncovered
         )
         raise PlanError(
-            f"plan: every parameter needs a rule. Got none for\n{listed}\n"
-            f"Add one, as in recipe + {{{uncovered[0].name!r}: zeros()}}, or leave it with keep()."
+            f"plan: every parameter needs a rule. Got none for\n{listed}\n{_advice(uncovered)}"
         )
 
 
-def streams_are_single(winners: Sequence[tuple[Entry, Rule]]) -> None:
+def _advice(uncovered: Sequence[Entry]) -> str:
+    if uncovered[0].owner.is_buffer:  # they come last, so there are no others
+        return (
+            "These are buffers on the meta device, whose values the constructor did not compute. "
+            "Build the model under fanin.deferred() instead: its buffers are real then."
+        )
+    return f"Add one, as in recipe + {{{uncovered[0].name!r}: zeros()}}, or leave it with keep()."
+
+
+def streams_are_single(winners: Iterable[tuple[Entry, Rule]]) -> None:
     """Refuse a rule that states its stream and wins several parameters: they would be equal."""
     owner_of: dict[str, str] = {}
     for entry, rule in winners:
@@ -81,12 +102,23 @@ def overridden_rules(matched: Sequence[Sequence[Rule]]) -> tuple[str, ...]:
     return tuple(losers.values())
 
 
-def _fitting(option: str, patterns: Patterns, found: Sequence[Entry]) -> set[str]:
+def _missing_keys(selection: Any) -> frozenset[str] | None:
+    """The keys that a load left out; None for what is no result of a load."""
+    if isinstance(selection, Mapping):  # what transformers calls loading info
+        keys = selection.get("missing_keys")
+    else:
+        keys = getattr(selection, "missing_keys", None)
+    return None if keys is None else frozenset(keys)
+
+
+def _fitting(option: str, patterns: Any, found: Sequence[Entry]) -> set[str]:
     names: set[str] = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns or ():
         if not isinstance(pattern, str):
             raise ArgumentError(f"plan: {option}= takes names and name patterns. Got {pattern!r}.")
-        fitting = {e.name for e in found if any(matches(pattern, name) for name in e.names)}
+        fitting = {
+            e.name for e in found if any(matches(pattern, name) for name in e.names + e.stored)
+        }
         if not fitting:
             raise PlanError(
                 f"plan: {option}= names parameters of the model. Got {pattern!r}, which fits none. "

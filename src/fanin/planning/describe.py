@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-from fanin.fills import Constant, Fill, Packed, Rearranged, Uniform
-from fanin.model import sites
+from fanin.errors import UnknownNameError, one_of
+from fanin.fills import Constant, Fill, FromFunction, Mapped, Packed, Rearranged, Uniform, origin_of
+from fanin.model import buffers, sites
 from fanin.planning.step import Step
 from fanin.report import Column, Table
 
 if TYPE_CHECKING:
     from fanin.planning.plan import Plan
 
-__all__ = ["fill_text", "observed_std", "plan_table", "shape_text"]
+__all__ = [
+    "content_text",
+    "dtype_text",
+    "explained",
+    "fill_text",
+    "observed_std",
+    "plan_table",
+    "shape_text",
+]
 
 _CHUNK = 1 << 16  # elements converted to float64 at a time
 
@@ -33,22 +44,47 @@ def plan_table(plan: Plan, model: nn.Module | None) -> Table:
         *([Column("observed", "right")] if model is not None else []),
         Column("rule", optional=True),
     ]
-    tensors = {site.name: site.tensor for site in sites(model)} if model is not None else {}
+    held = (*sites(model), *buffers(model)) if model is not None else ()
+    tensors = {site.name: site.tensor for site in held}
     rows = []
     for step in plan.steps:
         observed = [_number(observed_std(tensors[step.name]))] if model is not None else []
         rows.append((*_cells(step), *observed, step.rule))
     notes = [f"tied: {' = '.join(step.names)}" for step in plan.steps if step.aliases]
+    notes += [f"{step.name}: {step.note}" for step in plan.steps if step.note]
     notes += [f"overridden everywhere: {rule}" for rule in plan.overridden]
     return Table(tuple(columns), tuple(rows), caption="\n".join(notes))
 
 
+def explained(steps: Sequence[Step], name: str) -> str:
+    """What is known of one parameter, a line for each thing."""
+    step = next((step for step in steps if name in step.names), None)
+    if step is None:
+        known = one_of(name, (each for step in steps for each in step.names))
+        raise UnknownNameError(f"explain: a parameter of the plan. Got {name!r}. {known}")
+    lines = {
+        "parameter": " = ".join(step.names),
+        "tensor": f"{shape_text(step.shape)}, {dtype_text(step.dtype)}",
+        "axes": str(step.layout) if step.layout is not None else "no adapter knows them",
+        "fans": f"{step.fans.fan_in} in, {step.fans.fan_out} out" if step.fans else "none",
+        "content": content_text(step),
+        "moments": "mean {:.4g}, std {:.4g}".format(*step.moments) if step.moments else "unknown",
+        "rule": step.rule,
+        "why": step.reason or "the rules that match once its shape is known",
+        "stream": f"{step.key.name!r}, seed {step.key.seed}" if step.key is not None else "none",
+    }
+    if step.note:
+        lines["note"] = step.note
+    width = max(map(len, lines))
+    return "\n".join(f"{key.ljust(width)}  {text}" for key, text in lines.items())
+
+
 def observed_std(tensor: torch.Tensor) -> float:
     """Standard deviation of all entries about their mean, in float64; nan where there are none."""
-    if tensor.is_complex():
+    if not is_lazy(tensor) and tensor.is_complex():
         parts = torch.view_as_real(tensor.detach().resolve_conj())
         return math.hypot(observed_std(parts[..., 0]), observed_std(parts[..., 1]))
-    if tensor.device.type == "meta" or not tensor.numel():
+    if is_lazy(tensor) or tensor.is_meta or not tensor.numel() or tensor.is_quantized:
         return math.nan
     values = tensor.detach().reshape(-1)
     shift = values[:1].double()  # sums stay small, and a constant's std is exactly 0
@@ -66,6 +102,19 @@ def shape_text(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) or "-"
 
 
+def dtype_text(dtype: torch.dtype) -> str:
+    """``bfloat16``."""
+    return str(dtype).removeprefix("torch.")
+
+
+def content_text(step: Step) -> str:
+    """What a step writes: ``normal(0, 0.0742)``, ``kept``, or what waits for a shape."""
+    if step.is_pending:
+        return f"{step.pending[-1].content_text}, once its shape is known"
+    text = fill_text(step.fill) if step.fill is not None else "kept"
+    return text if step.padding_row is None else f"{text}; row {step.padding_row}: 0"
+
+
 def fill_text(fill: Fill) -> str:
     """``normal(0, 0.0742)``: the fill's name and its numbers, to three digits."""
     match fill:
@@ -77,6 +126,10 @@ def fill_text(fill: Fill) -> str:
             return fill_text(fill.base)
         case Packed():
             return _parts_text(fill)
+        case Mapped():
+            return f"mapped({fill_text(fill.base)}, {_function_text(fill.function)})"
+        case FromFunction():
+            return f"from_function({_function_text(fill.function)})"
     numbers = (getattr(fill, field.name) for field in fields(cast(Any, fill)))
     return f"{fill.name}({', '.join(f'{number:.3g}' for number in numbers)})"
 
@@ -89,13 +142,16 @@ def _parts_text(fill: Packed) -> str:
     return "; ".join(f"{part.name}: {text}" for part, text in zip(fill.parts, texts, strict=True))
 
 
+def _function_text(function: Callable[..., Any]) -> str:
+    """``module:name``, without the digest."""
+    return origin_of(function).partition("@")[0]
+
+
 def _cells(step: Step) -> tuple[str, ...]:
     fans = f"{step.fans.fan_in} → {step.fans.fan_out}" if step.fans else "-"
     std = _number(step.moments[1]) if step.moments else "-"
-    text = fill_text(step.fill) if step.fill is not None else "kept"
-    if step.padding_row is not None:
-        text += f"; row {step.padding_row}: 0"
-    return (step.name, shape_text(step.shape), fans, text, std)
+    shape = "?" if step.is_pending else shape_text(step.shape)
+    return (step.name, shape, fans, content_text(step), std)
 
 
 def _number(value: float) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
-from fanin.drawing.dispatch import draw
 from fanin.errors import FaninError, PlanError
-from fanin.geometry import Region
+from fanin.model import Site
 from fanin.planning.checks import writable
-from fanin.planning.describe import plan_table
-from fanin.planning.export import plan_fingerprint, plan_json
+from fanin.planning.describe import explained, plan_table
+from fanin.planning.diff import PlanDiff, plan_diff
+from fanin.planning.export import plan_fingerprint, plan_from_json, plan_json
+from fanin.planning.pending import fill_when_materialized
 from fanin.planning.step import Step
 from fanin.report import Table
 
@@ -57,9 +59,9 @@ class Plan:
             PlanError: when the model is another than the one planned for, when a parameter has no
                 memory (meta, lazy) or cannot be written in place, or when a draw is refused.
         """
-        tensors = writable(self.steps, model)
-        for step, tensor in zip(self.steps, tensors, strict=True):
-            _execute(step, tensor)
+        places = writable(self.steps, model)
+        for step, site in zip(self.steps, places, strict=True):
+            _execute(step, site)
             if on_step is not None:
                 on_step(step)
 
@@ -69,7 +71,44 @@ class Plan:
 
     def to_json(self) -> str:
         """The plan as JSON text: all that decides a bit, and why each rule won. A line a step."""
-        return plan_json(self.steps, seed=self.seed, recipe=self.recipe)
+        return plan_json(self.steps, seed=self.seed, recipe=self.recipe, overridden=self.overridden)
+
+    @classmethod
+    def from_json(cls, text: str, *, functions: Iterable[Callable[..., Any]] = ()) -> Plan:
+        """The plan that `to_json` wrote.
+
+        Args:
+            text: JSON.
+            functions: the users' functions that its fills apply; text holds no code.
+
+        Raises:
+            PlanError: for text that is no plan, of another version of the stream, or one whose
+                fingerprint is not that of its steps.
+        """
+        return cls(*plan_from_json(text, functions=functions))
+
+    def diff(self, other: Plan) -> PlanDiff:
+        """What another plan would write otherwise: a table, false where nothing differs.
+
+        Example:
+            >>> import fanin
+            >>> model = nn.Linear(4, 2)
+            >>> a, b = (fanin.plan(model, name, seed=0) for name in ("kaiming", "lecun"))
+            >>> [(line.name, line.what) for line in a.diff(b).lines]
+            [('weight', 'distribution')]
+        """
+        return plan_diff(self.steps, other.steps)
+
+    def explain(self, name: str) -> str:
+        """All that is known of one parameter: axes, fans, the rule that won, why, its stream.
+
+        Args:
+            name: of the parameter, any of them where it has several.
+
+        Raises:
+            UnknownNameError: when the plan has no such parameter.
+        """
+        return explained(self.steps, name)
 
     def table(self, model: nn.Module | None = None) -> Table:
         """Name, shape, fans, distribution, std and rule; with a model also the std it now has."""
@@ -84,12 +123,15 @@ class Plan:
 
 
 @torch.no_grad()
-def _execute(step: Step, tensor: torch.Tensor) -> None:
-    if step.fill is None or step.key is None:
-        return
+def _execute(step: Step, site: Site) -> None:
     try:
-        draw(step.fill, step.key, Region.of(tensor), tensor)
+        if step.is_pending:
+            fill_when_materialized(step, site)
+        elif step.fill is None:
+            return
+        elif site.through is not None:
+            site.through.write(step.drawn_like(site.tensor))
+        else:
+            step.draw(site.tensor)
     except FaninError as error:
         raise PlanError(f"apply: {step.name!r} by rule {step.rule!r}: {error}") from error
-    if step.padding_row is not None:
-        tensor[step.padding_row].zero_()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from fanin.initializers.initializer import value_text
 from fanin.planning.rules import Content, Rule, rule
 
 __all__ = ["Recipe"]
@@ -20,6 +22,8 @@ class Recipe:
         rules: in order of precedence, the strongest last.
         ties: alias to owner, for parameters that two modules share.
         summary: one line for `fanin list recipes`.
+        num_added: how many of the rules, the last ones, were appended to it.
+        options: name and value of what it was made with, where that is not the default.
 
     Example:
         >>> from fanin.initializers import ones, zeros
@@ -34,9 +38,10 @@ class Recipe:
     ties: Mapping[str, str] = field(default_factory=dict)
     summary: str = ""
     num_added: int = 0
+    options: tuple[tuple[str, Any], ...] = ()
 
-    def __add__(self, other: Rule | Recipe | Mapping[str, Content]) -> Recipe:
-        """The recipe with one rule more, another recipe's rules, or a rule for each name glob."""
+    def __add__(self, other: Rule | Recipe | Iterable[Rule] | Mapping[str, Content]) -> Recipe:
+        """The recipe with more rules: one, several, another recipe's, or one for each name glob."""
         ties = self.ties
         if isinstance(other, Rule):
             added: tuple[Rule, ...] = (other,)
@@ -44,12 +49,18 @@ class Recipe:
             added, ties = other.rules, {**self.ties, **other.ties}
         elif isinstance(other, Mapping):
             added = tuple(rule(pattern, content) for pattern, content in other.items())
+        elif isinstance(other, Iterable):
+            added = tuple(other)
+            if not all(isinstance(each, Rule) for each in added):
+                return NotImplemented
         else:
             return NotImplemented
         rules, count = (*self.rules, *added), self.num_added + len(added)
         return replace(self, rules=rules, ties=ties, num_added=count)
 
     def __str__(self) -> str:
+        stated = ", ".join(f"{name}={value_text(value)}" for name, value in self.options)
+        options = f"({stated})" if stated else ""
         plural = "" if self.num_added == 1 else "s"
         added = f" + {self.num_added} rule{plural}" if self.num_added else ""
-        return f"{self.name}@{self.version}{added}"
+        return f"{self.name}@{self.version}{options}{added}"

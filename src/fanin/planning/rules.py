@@ -10,9 +10,9 @@ from typing import TypeAlias
 from torch import nn
 
 from fanin.errors import ArgumentError
+from fanin.geometry import Layout
 from fanin.initializers import Initializer
-from fanin.model import Entry, Site
-from fanin.planning.globs import matches
+from fanin.model import Entry, Site, matches, module_type
 
 __all__ = ["Content", "Keep", "Match", "Rule", "keep", "rule"]
 
@@ -37,6 +37,10 @@ def keep() -> Keep:
 
 # What a rule asks for: an initializer, or a function that chooses one for the site.
 Content: TypeAlias = Initializer | Keep | Callable[[Site], Initializer]
+# The axes that a rule states: with a shape, for any shape, or chosen for the site.
+StatedLayout: TypeAlias = Layout | Callable[[Site], Layout]
+# A module type, or a glob for the names of classes: nobody has to import transformers.
+Kind: TypeAlias = type[nn.Module] | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +48,9 @@ class Match:
     """Conditions on a parameter, all of which must hold.
 
     Args:
-        name: pattern for a canonical name, alias or owner; see `fanin.planning.globs.matches`.
-        types: types of the module that registered the parameter, under its owner's name.
+        name: pattern for a canonical name, alias or owner; see `fanin.model.globs.matches`.
+        types: types of the module that registered the parameter, under its owner's name; text is
+            a glob for the name of its class or of a base.
         exact: whether a subclass of ``types`` does not count.
         within: types of which one must be among the modules from the root down.
         parameter: glob for the attribute (``"weight"``, ``"bias_*"``).
@@ -53,33 +58,39 @@ class Match:
     """
 
     name: str | None = None
-    types: tuple[type[nn.Module], ...] = ()
+    types: tuple[Kind, ...] = ()
     exact: bool = False
-    within: tuple[type[nn.Module], ...] = ()
+    within: tuple[Kind, ...] = ()
     parameter: str | None = None
     predicate: Callable[[Site], bool] | None = None
 
     def __call__(self, entry: Entry) -> bool:
         """Whether the entry meets every condition."""
         site = entry.owner
-        if self.types and not self._is_of_type(site.module):
+        return self.fits_kind(module_type(site.module), site.attribute) and self.fits_place(entry)
+
+    def fits_kind(self, kind: type[nn.Module], attribute: str) -> bool:
+        """Whether parameters of this name in modules of this type may meet the conditions."""
+        if self.types and not _is_kind(kind, self.types, exact=self.exact):
             return False
-        if self.within and not any(isinstance(parent, self.within) for parent in site.parents):
-            return False
-        if self.parameter is not None and not fnmatchcase(site.attribute, self.parameter):
-            return False
+        return self.parameter is None or fnmatchcase(attribute, self.parameter)
+
+    def fits_place(self, entry: Entry) -> bool:
+        """Whether the entry meets the conditions on its name, what it lies in, and itself."""
+        site = entry.owner
         if self.name is not None and not any(matches(self.name, name) for name in entry.names):
+            return False
+        if self.within and not any(
+            _is_kind(module_type(parent), self.within) for parent in site.parents
+        ):
             return False
         return self.predicate is None or bool(self.predicate(site))
 
-    def _is_of_type(self, module: nn.Module) -> bool:
-        return type(module) in self.types if self.exact else isinstance(module, self.types)
-
     def __str__(self) -> str:
-        kinds = "|".join(kind.__name__ for kind in self.types[:2])
+        kinds = "|".join(map(_kind_name, self.types[:2]))
         kinds += "|…" if len(self.types) > 2 else ""
         where = ".".join(filter(None, [kinds, self.parameter]))
-        inside = f"in {'|'.join(kind.__name__ for kind in self.within)}" if self.within else ""
+        inside = f"in {'|'.join(map(_kind_name, self.within))}" if self.within else ""
         test = getattr(self.predicate, "__name__", str(self.predicate)) if self.predicate else ""
         return " ".join(filter(None, [self.name, where, inside, test]))
 
@@ -92,6 +103,8 @@ class Rule:
     initializer: Content
     optional: bool = False
     stream: str | None = None
+    part: str | None = None
+    layout: StatedLayout | None = None
     label: str = ""
 
     @property
@@ -104,21 +117,34 @@ class Rule:
         """What the rule is called in a plan's table: its label, else its conditions."""
         return self.label or str(self.match)
 
-    def __str__(self) -> str:
+    def covers(self, part: str) -> bool:
+        """Whether the rule speaks of this part of a packed parameter."""
+        return self.part is None or fnmatchcase(part, self.part)
+
+    @property
+    def content_text(self) -> str:
+        """The initializer's text, or the name of the function that chooses one."""
         content = self.initializer
         text = getattr(content, "__name__", None) if callable(content) else None
-        return f"{self.match} -> {text or content}"
+        return text or str(content)
+
+    def __str__(self) -> str:
+        part = f", part {self.part}" if self.part else ""
+        return f"{self.match}{part} -> {self.content_text}"
 
 
 def rule(
-    match: str | type[nn.Module] | tuple[type[nn.Module], ...] | Callable[[Site], bool] | None,
+    match: str | type[nn.Module] | tuple[Kind, ...] | Callable[[Site], bool] | None,
     initializer: Content,
     *,
+    type_name: str | tuple[str, ...] = (),
     parameter: str | None = None,
-    within: type[nn.Module] | tuple[type[nn.Module], ...] = (),
+    part: str | None = None,
+    within: Kind | tuple[Kind, ...] = (),
     exact: bool = False,
     optional: bool = False,
     stream: str | None = None,
+    layout: StatedLayout | None = None,
     label: str = "",
 ) -> Rule:
     """A rule for the parameters that fit ``match`` and every keyword that is given.
@@ -128,11 +154,17 @@ def rule(
             a tuple of them; a predicate on `Site`; None for any parameter.
         initializer: an initializer, `keep()`, or a function from the owning `Site` to an
             initializer.
+        type_name: glob for the name of the module's class or of a base (``"*RMSNorm"``), or a tuple
+            of them.
         parameter: glob for the parameter's own name (``"bias"``).
-        within: types of which one must enclose the parameter.
+        part: glob for parts of a packed parameter (``"q"``; ``"f"``, an LSTM's forget gate): the
+            rule is for these parts alone, and the last rule wins part by part.
+        within: types, or globs for class names, of which one must enclose the parameter.
         exact: do not count subclasses of the type in ``match``.
         optional: a name that fits no parameter is no error.
         stream: name of the random stream, instead of the parameter's; for a rule that fits one.
+        layout: the axes of the parameters, where no adapter knows them or knows better; without a
+            shape it serves any: ``Layout(in_axes=(2,), out_axes=(1,), batch_axes=(0,))``.
         label: what a plan's table calls the rule.
 
     Returns:
@@ -142,20 +174,21 @@ def rule(
         ArgumentError: when ``match`` is none of these, or nothing is matched on.
 
     Example:
-        >>> from fanin.initializers import zeros
+        >>> from fanin.initializers import ones, zeros
         >>> print(rule(nn.Linear, zeros(), parameter="bias"))
         Linear.bias -> zeros()
+        >>> print(rule(nn.LSTM, ones(), parameter="bias_ih_*", part="f"))
+        LSTM.bias_ih_*, part f -> ones()
     """
     name = match if isinstance(match, str) else None
-    types = match if isinstance(match, tuple) else (match,) if isinstance(match, type) else ()
-    selected = name is not None or bool(types)
+    types: tuple[Kind, ...] = match if isinstance(match, tuple) else ()
+    types += (match,) if isinstance(match, type) else ()
+    types += (type_name,) if isinstance(type_name, str) else type_name
     predicate = None if isinstance(match, str | type | tuple) else match
-    if not (match is None or selected or callable(predicate)):
+    if match == () or not (predicate is None or callable(predicate)):
         raise ArgumentError(
             f"rule: match is a name pattern, a module type or a predicate. Got {match!r}."
         )
-    if not all(isinstance(kind, type) and issubclass(kind, nn.Module) for kind in types):
-        raise ArgumentError(f"rule: a type to match is a subclass of nn.Module. Got {match!r}.")
     if not isinstance(initializer, Initializer | Keep) and not callable(initializer):
         raise ArgumentError(
             f"rule: an initializer is a description such as zeros(), or keep(). "
@@ -163,17 +196,42 @@ def rule(
         )
     conditions = Match(
         name=name,
-        types=types,
+        types=_kinds("match", types),
         exact=exact,
-        within=within if isinstance(within, tuple) else (within,),
+        within=_kinds("within", within if isinstance(within, tuple) else (within,)),
         parameter=parameter,
         predicate=predicate,
     )
     if conditions == Match(exact=exact):
         raise ArgumentError(
-            "rule: a rule states what it matches. Got none of match, parameter and within. "
-            'Use "**" to match every parameter.'
+            "rule: a rule states what it matches. Got none of match, type_name, parameter and "
+            'within. Use "**" to match every parameter.'
         )
     if name is not None:
         matches(name, "")  # refuse a malformed pattern here, not when the plan is made
-    return Rule(conditions, initializer, optional, stream, label)
+    return Rule(conditions, initializer, optional, stream, part, layout, label)
+
+
+def _kinds(option: str, kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
+    for kind in kinds:
+        is_type = isinstance(kind, type) and issubclass(kind, nn.Module)
+        if not (is_type or (isinstance(kind, str) and kind)):
+            raise ArgumentError(
+                f"rule: a type in {option}= is a subclass of nn.Module, or text that fits the name "
+                f"of one. Got {kind!r}."
+            )
+    return kinds
+
+
+def _is_kind(kind: type, wanted: tuple[Kind, ...], *, exact: bool = False) -> bool:
+    bases = (kind,) if exact else kind.__mro__
+    return any(
+        any(fnmatchcase(base.__name__, want) for base in bases)
+        if isinstance(want, str)
+        else want in bases
+        for want in wanted
+    )
+
+
+def _kind_name(kind: Kind) -> str:
+    return kind if isinstance(kind, str) else kind.__name__

@@ -6,10 +6,13 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
+from fanin.drawing.dispatch import draw
 from fanin.errors import LayoutError
 from fanin.fills import Constant, Fill
-from fanin.geometry import Fans, Layout
+from fanin.geometry import Fans, Layout, Region
+from fanin.planning.rules import Rule
 from fanin.stream import Key
 
 __all__ = ["Step"]
@@ -29,6 +32,9 @@ class Step:
         key: the random stream; None likewise.
         rule: what the rule that won is called.
         reason: in words, with the rules that it overrides.
+        note: what a parametrization makes of the value, where that is not the value itself.
+        pending: the rules that match a parameter of a lazy module, whose shape is not known yet;
+            the last wins once it is.
     """
 
     name: str
@@ -40,6 +46,27 @@ class Step:
     key: Key | None
     rule: str
     reason: str = ""
+    note: str = ""
+    pending: tuple[Rule, ...] = ()
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the step waits for the shape of a lazy parameter."""
+        return bool(self.pending)
+
+    def draw(self, out: Tensor) -> None:
+        """Write what the step says into a tensor: an ordinary one, or a shard."""
+        if self.fill is None or self.key is None:
+            return
+        draw(self.fill, self.key, Region.of(out), out)
+        if self.padding_row is not None:
+            out[self.padding_row].zero_()
+
+    def drawn_like(self, tensor: Tensor) -> Tensor:
+        """What the step says, in a new tensor of this one's shape, dtype and device."""
+        drawn = torch.empty_like(tensor, memory_format=torch.contiguous_format)
+        self.draw(drawn)
+        return drawn
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -70,10 +97,12 @@ class Step:
 
     @property
     def moments(self) -> tuple[float, float] | None:
-        """Mean and std that the entries are expected to have; None when they are kept."""
+        """Mean and std that the entries are expected to have; None where that is not known."""
         if self.fill is None:
             return None
         mean, std = self.fill.moments(self.shape)
+        if math.isnan(std):
+            return None
         if self.padding_row is None:
             return mean, std
         share = 1 - 1 / self.shape[0]

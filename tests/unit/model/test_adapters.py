@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, parametrize
 
 from fanin.errors import ArgumentError
 from fanin.geometry import Layout
@@ -71,23 +74,10 @@ def test_recurrent_weights_have_a_part_for_each_gate(module: nn.Module, gates: i
             assert (layout.fans.fan_in, layout.fans.fan_out) == (3, 4)
 
 
-def test_every_supported_parameter_has_a_layout_of_its_own_shape() -> None:
-    model = nn.ModuleList(
-        [
-            nn.TransformerEncoderLayer(8, 2),
-            nn.MultiheadAttention(8, 2, add_bias_kv=True),
-            nn.BatchNorm2d(3),
-            nn.InstanceNorm1d(3, affine=True),
-            nn.GroupNorm(1, 3),
-            nn.RMSNorm((2, 3)),
-            nn.PReLU(3),
-            nn.AdaptiveLogSoftmaxWithLoss(32, 9, [3, 6]),
-        ]
-    )
-    for site in sites(model):
-        layout = layout_of(site)
-        assert layout is not None, site.name
-        assert layout.shape == site.tensor.shape
+def test_a_base_class_says_in_its_mode_what_it_packs() -> None:
+    layout = layouts(nn.RNNBase("LSTM", 3, 4))["weight_hh_l0"]
+    assert layout is not None
+    assert [name for name, *_ in layout.split()] == ["i", "f", "g", "o"]
 
 
 class Experts(nn.Module):
@@ -124,6 +114,49 @@ def test_a_subclass_inherits_and_may_have_its_own() -> None:
     )
     assert fans(Transposed(5, 3)) == (3, 5)
     assert layouts(Transposed(5, 3))["bias"] == Layout.vector(3)
+
+
+def test_a_parametrized_weight_has_the_layout_of_its_module() -> None:
+    module = parametrizations.spectral_norm(nn.Conv2d(4, 6, 3, groups=2))
+    norm: Any = module.parametrizations["weight"][0]
+    before = norm._u.clone()
+    assert fans(module) == (18, 27)
+    assert torch.equal(norm._u, before)  # nothing asked for the weight, which would advance it
+
+
+def test_an_adapter_may_read_any_weight_of_a_parametrized_module() -> None:
+    class Scaled(nn.Linear):
+        pass
+
+    module = Scaled(5, 3)
+    for name in ("weight", "bias"):
+        parametrize.register_parametrization(module, name, nn.Identity())
+    register_adapter(Scaled, lambda module, name: Layout.vector(module.weight.shape[0]))
+    assert layouts(module)["bias"] == Layout.vector(3)
+
+
+def test_equal_shapes_share_a_layout() -> None:
+    first, second = (layouts(nn.Linear(5, 3))["weight"] for _ in range(2))
+    assert first is second
+
+
+def test_stated_stacks_are_known_wherever_the_class_was_written() -> None:
+    class Stack(nn.Module):
+        """What `use_experts_implementation` of transformers leaves on an instance."""
+
+        def __init__(self, *, is_transposed: bool) -> None:
+            super().__init__()
+            self.is_transposed, self.is_concatenated = is_transposed, True
+            self.has_gate, self.has_bias = True, False
+            self.gate_up_proj = nn.Parameter(torch.empty(3, 8, 8))
+            self.scale = nn.Parameter(torch.empty(3, 8, 8))
+
+    for is_transposed, dim in ((True, 2), (False, 1)):
+        found = layouts(Stack(is_transposed=is_transposed))
+        assert found["gate_up_proj"] == Layout(
+            (3, 8, 8), in_axes=(3 - dim,), out_axes=(dim,), batch_axes=(0,)
+        ).packed(("gate", "up"), dim=dim)
+        assert found["scale"] is None
 
 
 def test_an_adapter_is_for_a_module_type() -> None:

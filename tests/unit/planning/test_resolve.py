@@ -141,20 +141,6 @@ def test_a_fan_of_a_bias_is_refused() -> None:
         fanin.plan(net(), FLAT + {"0.bias": kaiming_normal()}, seed=0)
 
 
-def test_what_no_draw_can_write_is_refused() -> None:
-    lazy = nn.Sequential(nn.LazyLinear(3))
-    with pytest.raises(PlanError, match=r"an uninitialized one for '0\.weight'"):
-        fanin.plan(lazy, FLAT, seed=0)
-    counts = nn.Module()
-    counts.steps = nn.Parameter(torch.zeros(2, dtype=torch.int64), requires_grad=False)
-    with pytest.raises(PlanError, match=r"torch\.int64 for 'steps'"):
-        fanin.plan(counts, FLAT, seed=0)
-    assert fanin.plan(counts, {"steps": keep()}, seed=0).steps[0].fill is None
-    parametrized = nn.utils.parametrizations.orthogonal(nn.Linear(2, 2))
-    with pytest.raises(PlanError, match=r"parametrizations\.weight\.original"):
-        fanin.plan(parametrized, FLAT, seed=0)
-
-
 def test_packed_parts_have_streams_and_counts_of_their_own() -> None:
     attention = nn.MultiheadAttention(4, 2)
     plan = fanin.initialize(attention, "xavier", seed=0)

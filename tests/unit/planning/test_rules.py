@@ -43,6 +43,11 @@ def is_bias(site: Site) -> bool:
         (rule(is_bias, zeros()), ["a.bias"]),
         (rule(None, zeros(), within=Special), ["b.weight"]),
         (rule(is_bias, zeros(), within=nn.Sequential), []),
+        (rule(None, zeros(), type_name="Spec*"), ["b.weight"]),
+        (rule(None, zeros(), type_name="Linear"), ["a.weight", "a.bias", "b.weight"]),
+        (rule(None, zeros(), type_name="Linear", exact=True), ["a.weight", "a.bias"]),
+        (rule(None, zeros(), type_name=("Conv2d", "Special")), ["b.weight"]),
+        (rule("**.weight", zeros(), within="Special"), ["b.weight"]),
     ],
 )
 def test_a_rule_selects_by_every_condition(chosen: Rule, names: list[str]) -> None:
@@ -64,9 +69,9 @@ def test_a_parameter_of_the_root_has_no_prefix() -> None:
     assert rule("weight", zeros()).match(entry)
 
 
-@pytest.mark.parametrize("match", [3, "", (int,), torch.Tensor, ("weight",)])
+@pytest.mark.parametrize("match", [3, "", (int,), torch.Tensor, (), (3,), ("",)])
 def test_what_cannot_be_matched_on_is_refused(match: Any) -> None:
-    with pytest.raises(ArgumentError, match="rule:"):
+    with pytest.raises(ArgumentError, match=r"rule:|name pattern:"):
         rule(match, zeros())
 
 

@@ -19,7 +19,7 @@ def matches(pattern: str, name: str) -> bool:
 
     Args:
         pattern: the glob or expression.
-        name: a canonical parameter name.
+        name: a canonical name.
 
     Raises:
         ArgumentError: when the expression does not compile, or the pattern is empty.
@@ -37,13 +37,12 @@ def matches(pattern: str, name: str) -> bool:
 def _compiled(pattern: str) -> re.Pattern[str]:
     source = pattern[3:] if pattern.startswith("re:") else _glob_source(pattern)
     if not source:
-        raise ArgumentError(f"rule: a name pattern must not be empty. Got {pattern!r}.")
+        raise ArgumentError(f"name pattern: it must not be empty. Got {pattern!r}.")
     try:
         return re.compile(source)
     except re.error as error:
         raise ArgumentError(
-            f"rule: a name pattern is a glob, or a regular expression after 're:'. "
-            f"Got {pattern!r}: {error}."
+            f"name pattern: a glob, or a regular expression after 're:'. Got {pattern!r}: {error}."
         ) from error
 
 

@@ -1,0 +1,368 @@
+"""Construction without weights: parameters that hold no value yet get no memory yet."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from types import MethodWrapperType
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
+from torch.overrides import TorchFunctionMode
+
+# The one home of dispatch modes, for all that its name says.
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
+
+from fanin.errors import PlanError
+from fanin.model.exchange import take_over
+
+__all__ = ["asked_device", "deferred", "forget_device", "is_computed"]
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Build modules whose parameters have no memory until they are initialized.
+
+    A parameter that is registered before anything was written to it (``torch.empty``, as in every
+    layer of torch) moves to the meta device at that moment; the random numbers that a constructor
+    then draws for it cost nothing. All else is real: buffers, and parameters with a value of their
+    own. Such a value is one that was computed before registration
+    (``Parameter(torch.log(torch.arange(1, 9)))``, ``Embedding.from_pretrained``), or that
+    ``copy_`` and ``load_state_dict`` write into the whole parameter from a real tensor later on.
+
+    While it lasts, a deferred parameter's ``.device`` is the one it was asked for, so that what a
+    constructor places next to it is real as well. It holds for the calling thread. Nested
+    contexts are one. Writes through NumPy or a pointer are not seen.
+
+    Raises:
+        PlanError: when a constructor computes something real from a value that is not there yet:
+            `torch.nn.utils.parametrizations.spectral_norm` and ``orthogonal`` do.
+
+    Example:
+        >>> with deferred():
+        ...     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+        >>> model[0].weight.device, model[1].running_var.device
+        (device(type='meta'), device(type='cpu'))
+        >>> from fanin import initialize
+        >>> from fanin.model.materialize import materialize
+        >>> materialize(model)
+        >>> _ = initialize(model, "kaiming", seed=0)
+        >>> model[0].weight.device, bool(model[0].weight.any())
+        (device(type='cpu'), True)
+    """
+    if getattr(_THREAD, "defers", False):
+        yield
+        return
+    construction = _Construction()
+    handles = (
+        register_module_parameter_registration_hook(construction.on_parameter),
+        register_module_buffer_registration_hook(construction.on_buffer),
+    )
+    _THREAD.defers = True
+    try:
+        with _watched(construction):
+            yield
+    finally:
+        _THREAD.defers = False
+        for handle in handles:
+            handle.remove()
+    construction.finish()
+
+
+def is_computed(tensor: Tensor) -> bool:
+    """Whether a parameter was built under `deferred` with a value of its own.
+
+    `copy.deepcopy` drops the mark, as it drops every attribute of a parameter.
+
+    Example:
+        >>> with deferred():
+        ...     scale = nn.ParameterList([nn.Parameter(torch.ones(3))])
+        >>> is_computed(scale[0]), is_computed(nn.Parameter(torch.ones(3)))
+        (True, False)
+    """
+    return bool(getattr(tensor, _COMPUTED, False))
+
+
+def asked_device(tensor: Tensor) -> torch.device | None:
+    """The device on which the constructor asked for a deferred parameter, where that is known."""
+    device: torch.device | None = getattr(tensor, _DEVICE, None)
+    return device
+
+
+def forget_device(tensor: Tensor) -> None:
+    """Drop the mark that `asked_device` reads."""
+    tensor.__dict__.pop(_DEVICE, None)
+
+
+_COMPUTED, _DEVICE = "_fanin_computed", "_fanin_device"
+_DEVICE_OF = torch.Tensor.device
+_THREAD = threading.local()  # .defers: whether a context is open
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """The deferred parameter that a meta tensor looks at or was computed from."""
+
+    text: str
+    device: torch.device
+
+
+class _Construction:
+    """What one context knows of memory.
+
+    Storages are compared by identity: torch keeps one Python object for each as long as it lives.
+    """
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self.untouched: WeakSet[torch.UntypedStorage] = WeakSet()
+        # The meta memory that stands for a storage, should a second parameter look at it.
+        self.stand_ins: WeakKeyDictionary[torch.UntypedStorage, Tensor] = WeakKeyDictionary()
+        self.origins: dict[torch.UntypedStorage, _Origin] = {}  # of meta storages
+        self.values: dict[torch.UntypedStorage, Tensor] = {}  # what copy_ wrote to meta storages
+        self.deferred: list[nn.Parameter] = []
+
+    def on_parameter(self, module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        """Registration of a parameter: it moves to meta unless it has a value."""
+        if threading.get_ident() != self.thread or not _is_plain(parameter):
+            return
+        storage = parameter.untyped_storage()
+        if parameter.is_meta:
+            if storage in self.origins and asked_device(parameter) is None:
+                setattr(parameter, _DEVICE, self.origins[storage].device)
+                self.deferred.append(parameter)
+        elif storage in self.untouched:
+            if parameter.nbytes == storage.nbytes():
+                self._defer(parameter, storage, f"{name!r} of {type(module).__name__}")
+        else:
+            setattr(parameter, _COMPUTED, True)
+
+    def on_buffer(self, module: nn.Module, name: str, buffer: Tensor | None) -> None:
+        """Registration of a buffer: it cannot depend on a value that is not there yet."""
+        if threading.get_ident() != self.thread or buffer is None:
+            return
+        origin = self._origin((buffer,))
+        if origin is not None:
+            raise _no_value(f"buffer {name!r} of {type(module).__name__}", origin)
+
+    def finish(self) -> None:
+        """Give memory to the parameters that got a value after they were registered."""
+        for parameter in self.deferred:
+            value = self._value(parameter) if parameter.is_meta else parameter
+            if value is not parameter:
+                take_over(parameter, value.detach())
+                setattr(parameter, _COMPUTED, True)
+
+    def on_device(self, tensor: Tensor) -> torch.device:
+        """What ``tensor.device`` says: constructors place by it what they compute."""
+        origin = self._origin((tensor,))
+        return tensor.device if origin is None else origin.device
+
+    def on_operation(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """An operation of torch: what it reserves, writes and reads is noted."""
+        if func in _EMPTY and not (args and isinstance(args[0], Tensor)):
+            return self._remember(func(*args, **kwargs))
+        if func._schema.is_mutable:
+            return self._write(func, args, kwargs)
+        return self._read(func, args, kwargs)
+
+    def _defer(self, parameter: nn.Parameter, storage: torch.UntypedStorage, text: str) -> None:
+        size, stride, device = parameter.size(), parameter.stride(), parameter.device
+        stand_in = self.stand_ins.get(storage)
+        if stand_in is None:
+            stand_in = torch.empty_strided(size, stride, dtype=parameter.dtype, device="meta")
+            self.stand_ins[storage] = stand_in
+            self.origins[stand_in.untyped_storage()] = _Origin(text, device)
+        take_over(parameter, stand_in.detach().as_strided(size, stride))
+        setattr(parameter, _DEVICE, device)
+        self.deferred.append(parameter)
+
+    def _remember(self, tensor: Any) -> Any:
+        if not tensor.is_meta and tensor.layout == torch.strided:
+            self.untouched.add(tensor.untyped_storage())
+        return tensor
+
+    def _write(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        target = args[0] if args else None
+        if isinstance(target, Tensor) and target.is_meta:
+            return self._write_meta(func, target, args, kwargs)
+        read = [value for place, value in _places(args, kwargs) if place not in _written(func)]
+        origin = self._origin(read)
+        if origin is not None:
+            raise _no_value(str(func), origin)
+        for place, value in _places(args, kwargs):
+            if place in _written(func):
+                for tensor in _tensors((value,)):
+                    if tensor.layout == torch.strided:
+                        self.untouched.discard(tensor.untyped_storage())
+        return func(*args, **kwargs)
+
+    def _write_meta(
+        self, func: Any, target: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """A write without effect, but for a whole value that was computed and what follows it."""
+        is_fill = func in _FILLS
+        if is_fill and not self.values:
+            return target
+        storage = target.untyped_storage()
+        is_whole = target.nbytes == storage.nbytes()
+        if is_fill and is_whole:
+            self.values.pop(storage, None)
+            return target
+        origin = self.origins.get(storage)
+        if func in _COPY and is_whole and origin is not None and not args[1].is_meta:
+            self.values.setdefault(
+                storage, torch.empty(target.numel(), dtype=target.dtype, device=origin.device)
+            )
+        if storage not in self.values:
+            return func(*args, **kwargs)
+        func(*(self._value(arg) for arg in args), **kwargs)
+        return target
+
+    def _read(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        if self.values and not func.is_view:
+            args = tuple(self._value(arg) for arg in args)
+        origin = self._origin(args)
+        if origin is None:
+            result = func(*args, **kwargs)
+            is_copy = func in _COPIES and args[0].layout == torch.strided
+            if func in _EMPTY or (is_copy and args[0].untyped_storage() in self.untouched):
+                self._remember(result)
+            return result
+        if func in _LIKE and kwargs.get("device") is None:
+            result = func(*args, **{**kwargs, "device": origin.device})
+            return self._remember(result) if func in _EMPTY else result
+        try:
+            result = func(*args, **kwargs)
+        except Exception as error:
+            raise _no_value(str(func), origin) from error
+        for tensor in _tensors(result if isinstance(result, tuple | list) else (result,)):
+            if tensor.is_meta and tensor.layout == torch.strided:
+                self.origins.setdefault(tensor.untyped_storage(), origin)
+        return result
+
+    def _origin(self, values: Sequence[Any]) -> _Origin | None:
+        for tensor in _tensors(values):
+            if tensor.is_meta and tensor.layout == torch.strided:
+                origin = self.origins.get(tensor.untyped_storage())
+                if origin is not None:
+                    return origin
+        return None
+
+    def _value(self, tensor: Any) -> Any:
+        """The same view of what was written to a meta tensor's memory; else what came in."""
+        if not (isinstance(tensor, Tensor) and tensor.is_meta and tensor.layout == torch.strided):
+            return tensor
+        value = self.values.get(tensor.untyped_storage())
+        if value is None:
+            return tensor
+        return value.as_strided(tensor.size(), tensor.stride(), tensor.storage_offset())
+
+
+@contextmanager
+def _watched(construction: _Construction) -> Iterator[None]:
+    """Hand a construction what this thread asks of torch."""
+
+    def dispatch(
+        mode: Any,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        return construction.on_operation(func, args, kwargs or {})
+
+    def function(
+        mode: Any,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if type(func) is MethodWrapperType and func.__self__ is _DEVICE_OF:
+            return construction.on_device(args[0])
+        return func(*args, **(kwargs or {}))
+
+    # Private to torch: True would import the compiler (1.5 s) to wrap every operation.
+    skips = classmethod(lambda mode: False)
+    body = {"__torch_dispatch__": dispatch, "_should_skip_dynamo": skips}
+    operations: Any = type("Operations", (TorchDispatchMode,), body)
+    functions: Any = type("Functions", (TorchFunctionMode,), {"__torch_function__": function})
+    with operations(), functions():
+        yield
+
+
+def _is_plain(parameter: nn.Parameter) -> bool:
+    """Whether it is a parameter with memory of its own: not lazy, no wrapper around tensors."""
+    return (
+        issubclass(type(parameter), nn.Parameter)
+        and not nn.parameter.is_lazy(parameter)
+        and not is_traceable_wrapper_subclass(parameter)
+        and parameter.layout == torch.strided
+    )
+
+
+def _no_value(what: str, origin: _Origin) -> PlanError:
+    return PlanError(
+        f"deferred: the values of deferred parameters are drawn after construction. Got {what}, "
+        f"which needs that of {origin.text}. Build this part after fanin.initialize (as for "
+        "spectral_norm and orthogonal), or outside of deferred()."
+    )
+
+
+def _tensors(values: Sequence[Any]) -> Iterator[Tensor]:
+    """The tensors among an operation's arguments, in lists of them as well."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from (item for item in value if isinstance(item, Tensor))
+
+
+def _places(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[int | str, Any]]:
+    return [*enumerate(args), *kwargs.items()]
+
+
+@cache
+def _written(func: Any) -> frozenset[int | str]:
+    """The arguments that an operation writes to, by place and by name."""
+    written: set[int | str] = set()
+    for place, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            written |= {place, argument.name}
+    return frozenset(written)
+
+
+def _overloads(*names: str) -> frozenset[Callable[..., Any]]:
+    packets = [getattr(torch.ops.aten, name) for name in names]
+    return frozenset(
+        getattr(packet, overload) for packet in packets for overload in packet.overloads()
+    )
+
+
+# Operations that only reserve memory.
+_EMPTY = _overloads(
+    "empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided"
+)
+# Copies: of memory that nobody wrote they are memory that nobody wrote.
+_COPIES = _overloads("clone", "_to_copy")
+# Tensors that take over shape and device of another one, and nothing of its values.
+_LIKE = _overloads(
+    *("empty_like", "zeros_like", "ones_like", "full_like"),
+    *("rand_like", "randn_like", "randint_like"),
+    *("new_empty", "new_empty_strided", "new_zeros", "new_ones", "new_full"),
+)
+# What initializations are made of: on meta they need not even be called.
+_FILLS = _overloads(
+    "normal_", "uniform_", "zero_", "fill_", "random_", "bernoulli_", "exponential_"
+)
+_COPY = _overloads("copy_")

@@ -1,0 +1,387 @@
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations, parametrize
+
+from fanin.errors import PlanError
+from fanin.model.deferred import asked_device, deferred, is_computed
+from fanin.model.materialize import materialize
+
+
+class Holder(nn.Module):
+    """A module whose constructor is the function it is given."""
+
+    def __init__(self, build: Callable[[Holder], object]) -> None:
+        super().__init__()
+        self.kept: object = None
+        build(self)
+
+
+def holder(build: Callable[[Holder], object]) -> Holder:
+    with deferred():
+        return Holder(build)
+
+
+def register(module: nn.Module, value: torch.Tensor, name: str = "p") -> nn.Parameter:
+    parameter = nn.Parameter(value)
+    module.register_parameter(name, parameter)
+    return parameter
+
+
+def test_layers_are_deferred_and_buffers_are_real() -> None:
+    with deferred():
+        model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.LSTM(2, 3), nn.Linear(3, 1))
+    assert all(parameter.is_meta for parameter in model.parameters())
+    assert all(not buffer.is_meta for buffer in model.buffers())
+    assert torch.equal(model[1].running_var, torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        lambda: torch.empty(2, 3),
+        lambda: torch.Tensor(2, 3),
+        lambda: torch.FloatTensor(2, 3),
+        lambda: torch.empty_like(torch.ones(2, 3)),
+        lambda: torch.ones(2).new_empty(2, 3),
+        lambda: torch.empty_strided((2, 3), (3, 1)),
+        lambda: torch.empty(3, 2).t(),
+        lambda: torch.empty(2, 3, dtype=torch.float64).float(),
+        lambda: torch.empty(2, 3).clone(),
+        lambda: torch.empty(6).view(2, 3),
+        lambda: torch.empty(0, 3),
+    ],
+)
+def test_memory_that_nobody_wrote_is_deferred(empty: Callable[[], torch.Tensor]) -> None:
+    strides = empty().stride()
+    parameter = holder(lambda self: register(self, empty())).p
+    assert parameter.is_meta
+    assert not is_computed(parameter)
+    assert parameter.stride() == strides
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        lambda: torch.ones(3),
+        lambda: torch.log(torch.arange(1.0, 4)),
+        lambda: torch.empty(3).fill_(2),
+        lambda: nn.init.constant_(torch.empty(3), 2.0),
+        lambda: torch.full((3,), 2.0, out=torch.empty(3)),
+        lambda: torch._foreach_add([torch.empty(3).zero_()], 1.0)[0],
+        lambda: torch.tensor([1.0, 2.0, 3.0]),
+    ],
+)
+def test_a_computed_value_stays(value: Callable[[], torch.Tensor]) -> None:
+    parameter = holder(lambda self: register(self, value())).p
+    assert is_computed(parameter)
+    assert torch.equal(parameter, value())
+
+
+def test_a_write_through_a_view_is_a_write() -> None:
+    def build(self: Holder) -> None:
+        memory = torch.empty(2, 3)
+        torch._foreach_zero_([memory[0], memory[1]])
+        register(self, memory)
+
+    assert torch.equal(holder(build).p, torch.zeros(2, 3))
+
+
+def test_pretrained_embeddings_stay() -> None:
+    table = torch.arange(6.0).view(2, 3)
+    with deferred():
+        embedding = nn.Embedding.from_pretrained(table)
+    assert is_computed(embedding.weight)
+    assert torch.equal(embedding.weight, table)
+
+
+def test_a_part_of_a_larger_memory_stays_and_is_not_called_computed() -> None:
+    parameter = holder(lambda self: register(self, torch.empty(6)[:3])).p
+    assert not parameter.is_meta
+    assert not is_computed(parameter)
+
+
+def test_nothing_is_drawn_for_deferred_parameters() -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    with deferred():
+        nn.init.trunc_normal_(nn.Linear(4, 4).weight)
+        drawn = torch.rand(3)
+    assert torch.equal(drawn, expected)
+
+
+def test_a_whole_value_that_is_copied_in_later_is_kept() -> None:
+    def build(self: Holder) -> None:
+        parameter = register(self, torch.empty(3, 2).t())
+        with torch.no_grad():
+            parameter.copy_(torch.arange(6.0).view(2, 3))
+            parameter[0].zero_()
+            parameter.mul_(2)
+        self.kept = parameter
+
+    model = holder(build)
+    assert torch.equal(model.p, torch.tensor([[0.0, 0, 0], [6, 8, 10]]))
+    assert is_computed(model.p)
+    assert model.kept is model.p
+    assert model.p.is_leaf
+    assert model.p.requires_grad
+
+
+def test_a_value_computed_on_the_device_of_a_deferred_parameter_is_real() -> None:
+    def build(self: Holder) -> None:
+        parameter = register(self, torch.empty(3))
+        device = parameter.device
+        assert device == parameter.data.device == torch.device("cpu")
+        self.register_buffer("steps", torch.arange(3, device=device))
+        self.register_buffer("mask", torch.ones_like(parameter))
+        with torch.no_grad():
+            parameter.copy_(torch.tensor([1.0, 2.0, 3.0], device=device))
+
+    model = holder(build)
+    assert torch.equal(model.steps, torch.arange(3))
+    assert torch.equal(model.mask, torch.ones(3))
+    assert torch.equal(model.p, torch.tensor([1.0, 2.0, 3.0]))
+
+
+def test_a_fill_after_a_copied_value_defers_again() -> None:
+    def build(self: Holder) -> None:
+        parameter = register(self, torch.empty(3))
+        parameter.data.copy_(torch.ones(3))
+        nn.init.normal_(parameter)
+
+    assert holder(build).p.is_meta
+
+
+def test_a_part_that_is_copied_in_leaves_the_rest_unknown() -> None:
+    def build(self: Holder) -> None:
+        register(self, torch.empty(3)).data[:2].copy_(torch.ones(2))
+
+    assert holder(build).p.is_meta
+
+
+@pytest.mark.filterwarnings("ignore:for .*copying from a non-meta parameter")
+def test_a_checkpoint_loaded_by_a_constructor_is_kept() -> None:
+    source = nn.Linear(3, 2)
+    with deferred():
+        layer = nn.Linear(3, 2)
+        layer.load_state_dict(source.state_dict())
+        normed = nn.utils.parametrizations.weight_norm(layer)
+    assert torch.allclose(normed.weight, source.weight)
+    assert torch.equal(normed.bias, source.bias)
+
+
+def test_who_holds_the_parameter_keeps_it() -> None:
+    fired: list[str] = []
+
+    def build(self: Holder) -> None:
+        parameter = nn.Parameter(torch.empty(2), requires_grad=True)
+        parameter.tag = "mine"
+        parameter.register_hook(lambda grad: fired.append("hook"))
+        self.kept = [parameter]
+        self.p = parameter
+        self.again = parameter
+
+    model = holder(build)
+    assert isinstance(model.kept, list)
+    assert model.kept[0] is model.p is model.again
+    assert model.p.tag == "mine"
+    assert type(model.p) is nn.Parameter
+    materialize(model)
+    model.p.sum().backward()
+    assert fired == ["hook"]
+
+
+def test_subclasses_and_frozen_parameters_stay_what_they_are() -> None:
+    class Special(nn.Parameter):
+        pass
+
+    def build(self: Holder) -> None:
+        self.p = Special(torch.empty(2))
+        self.frozen = nn.Parameter(torch.empty(2), requires_grad=False)
+
+    model = holder(build)
+    assert type(model.p) is Special
+    assert model.p.is_meta
+    assert not model.frozen.requires_grad
+
+
+def test_dtype_and_default_dtype_are_kept() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        with deferred():
+            model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2, dtype=torch.bfloat16))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert [layer.weight.dtype for layer in model] == [torch.float64, torch.bfloat16]
+
+
+def test_the_device_that_was_asked_for_is_remembered() -> None:
+    with deferred():
+        layer = nn.Linear(2, 2, device="cpu")
+        derived = Holder(lambda self: register(self, layer.weight.detach().clone()))
+    assert asked_device(layer.weight) == asked_device(derived.p) == torch.device("cpu")
+
+
+def test_meta_that_was_asked_for_stays_meta() -> None:
+    with deferred():
+        with torch.device("meta"):
+            outer = nn.BatchNorm1d(2)
+        inner = nn.Linear(2, 2, device="meta")
+    assert outer.running_var.is_meta
+    assert asked_device(outer.weight) is asked_device(inner.weight) is None
+
+
+def test_deep_copies_of_a_layer_are_deferred() -> None:
+    with deferred():
+        layer = nn.TransformerEncoderLayer(8, 2, 8)
+        model = nn.ModuleList([layer, copy.deepcopy(layer)])
+    assert all(parameter.is_meta for parameter in model.parameters())
+
+
+def test_lazy_parameters_stay_lazy() -> None:
+    with deferred():
+        layer = nn.LazyLinear(3)
+        assert isinstance(layer.weight, nn.UninitializedParameter)
+    materialize(layer)
+    assert layer(torch.ones(2, 4)).shape == (2, 3)
+
+
+def test_nested_contexts_are_one() -> None:
+    with deferred():
+        with deferred():
+            inner = nn.Linear(2, 2)
+        outer = nn.Linear(2, 2)
+    after = nn.Linear(2, 2)
+    assert inner.weight.is_meta
+    assert outer.weight.is_meta
+    assert not after.weight.is_meta
+
+
+def test_an_error_inside_ends_the_context() -> None:
+    with pytest.raises(RuntimeError, match="mine"), deferred():
+        raise RuntimeError("mine")
+    assert not nn.Linear(2, 2).weight.is_meta
+
+
+def test_other_threads_build_as_always() -> None:
+    def build_elsewhere() -> None:
+        built.append(nn.BatchNorm1d(2))
+
+    built: list[nn.BatchNorm1d] = []
+    with deferred():
+        thread = threading.Thread(target=build_elsewhere)
+        thread.start()
+        thread.join()
+        here = nn.BatchNorm1d(2)
+    assert not built[0].weight.is_meta
+    assert not is_computed(built[0].weight)
+    assert here.weight.is_meta
+
+
+def test_a_model_is_finished_outside() -> None:
+    with deferred():
+        model = nn.Sequential(nn.Linear(2, 2))
+    model.append(nn.Linear(2, 1))
+    assert [layer.weight.is_meta for layer in model] == [True, False]
+    materialize(model)
+    assert model(torch.ones(1, 2)).shape == (1, 1)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("norm", [parametrizations.weight_norm, nn.utils.weight_norm])
+def test_weight_norm_is_deferred_with_its_layer(norm: Callable[[nn.Module], nn.Module]) -> None:
+    with deferred():
+        layer = norm(nn.Linear(3, 2))
+    assert all(parameter.is_meta for parameter in layer.parameters())
+    materialize(layer)
+    for parameter in layer.parameters():
+        nn.init.ones_(parameter)
+    assert torch.allclose(layer(torch.ones(1, 3)), torch.tensor(1 + 3**0.5))
+
+
+@pytest.mark.parametrize(
+    ("parametrized", "features"),
+    [
+        (parametrizations.spectral_norm, 2),
+        (parametrizations.orthogonal, 2),
+        (parametrizations.orthogonal, 3),
+    ],
+)
+def test_parametrizations_that_need_the_value_are_refused(
+    parametrized: Callable[[nn.Module], nn.Module], features: int
+) -> None:
+    with (
+        pytest.raises(PlanError, match=r"needs that of 'weight' of Linear.*after fanin.initialize"),
+        deferred(),
+    ):
+        parametrized(nn.Linear(features, 2))
+
+
+def test_a_parametrization_of_a_computed_value_is_real() -> None:
+    with deferred():
+        embedding = nn.Embedding.from_pretrained(torch.eye(2))
+        parametrizations.orthogonal(embedding)
+    assert torch.allclose(embedding.weight.abs(), torch.eye(2), atol=1e-6)
+
+
+def test_a_parametrization_without_state_is_deferred() -> None:
+    class Symmetric(nn.Module):
+        def forward(self, weight: torch.Tensor) -> torch.Tensor:
+            return weight.triu() + weight.triu(1).mT
+
+    with deferred():
+        layer = nn.Linear(2, 2)
+        parametrize.register_parametrization(layer, "weight", Symmetric())
+    assert layer.parametrizations.weight.original.is_meta
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda weight: float(weight.sum()),
+        lambda weight: weight.sum().item(),
+        lambda weight: weight.nonzero(),
+        lambda weight: bool((weight > 0).all()),
+        lambda weight: torch.zeros(2).copy_(weight),
+    ],
+)
+def test_reading_a_value_that_is_not_there_is_refused(
+    read: Callable[[torch.Tensor], object],
+) -> None:
+    with pytest.raises(PlanError, match="values of deferred parameters are drawn"), deferred():
+        read(nn.Linear(2, 1, bias=False).weight.detach()[0])
+
+
+def test_a_buffer_computed_from_a_deferred_parameter_is_refused() -> None:
+    with pytest.raises(PlanError, match="buffer 'norm' of Holder, which needs that of 'weight'"):
+        holder(lambda self: self.register_buffer("norm", nn.Linear(2, 2).weight.detach().norm()))
+
+
+def test_two_parameters_over_one_memory_are_refused_by_name() -> None:
+    def build(self: Holder) -> None:
+        memory = torch.empty(3)
+        register(self, memory, "first")
+        register(self, memory, "second")
+
+    with pytest.raises(PlanError, match="'first' and 'second'"):
+        materialize(holder(build))
+
+
+def test_the_compiler_is_not_imported() -> None:
+    import subprocess
+    import sys
+
+    program = (
+        "import sys; from torch import nn; from fanin.model.deferred import deferred\n"
+        "with deferred(): nn.Linear(2, 2)\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr

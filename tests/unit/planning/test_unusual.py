@@ -1,0 +1,170 @@
+"""Parameters that are not written as they are: parametrized, lazy, meta, integer, empty."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+import fanin
+from fanin.errors import DtypeError, PlanError
+from fanin.initializers import normal, ones, orthogonal, zeros
+from fanin.planning import Recipe, keep, rule
+
+FLAT = Recipe("flat", 1, (rule("**", zeros()),))
+NORMAL = Recipe("normal", 1, (rule("**", normal(std=0.5)),))
+
+
+def test_a_parametrized_weight_is_one_parameter_of_its_own_name() -> None:
+    """Pain 10: `torch.nn.init` on it silently does nothing."""
+    plain, normed = nn.Linear(30, 40), nn.utils.parametrizations.weight_norm(nn.Linear(30, 40))
+    for layer in (plain, normed):
+        plan = fanin.initialize(layer, "kaiming", seed=0)
+        assert [step.name for step in plan.steps] == ["weight", "bias"] or layer is normed
+    assert {step.name for step in plan.steps} == {"weight", "bias"}
+    torch.testing.assert_close(normed.weight, plain.weight)
+
+
+def test_what_a_parametrization_cannot_hold_is_refused_before_a_write() -> None:
+    layer = nn.utils.parametrizations.orthogonal(nn.Linear(4, 4))
+    before = copy.deepcopy(layer.state_dict())
+    with pytest.raises(PlanError, match=r"(?s)orthogonal\(\).*for 'weight' by rule '\*\*'"):
+        fanin.initialize(layer, NORMAL, seed=0)
+    assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
+    fanin.initialize(layer, FLAT + {"weight": orthogonal()}, seed=0)
+    torch.testing.assert_close(layer.weight @ layer.weight.T, torch.eye(4), atol=1e-5, rtol=0)
+
+
+def test_a_rescaling_is_stated() -> None:
+    layer = nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4))
+    plan = fanin.initialize(layer, NORMAL, seed=0)
+    assert "weight: " in str(plan).rpartition("\n\n")[2]
+    assert plan.steps[0].note
+
+
+def lazy() -> nn.Sequential:
+    return nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten(), nn.LazyLinear(2))
+
+
+def ordinary() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 2))
+
+
+def test_lazy_parameters_are_written_when_they_get_their_shapes() -> None:
+    """Pain 36."""
+    model, same = lazy(), ordinary()
+    plan = fanin.initialize(model, "kaiming", seed=0)
+    assert "kaiming_normal(), once its shape is known" in str(plan)
+    assert "waits" not in plan.explain("0.weight")
+    fanin.initialize(same, "kaiming", seed=0)
+    copied = pickle.loads(pickle.dumps(model))
+    for each in (model, copied):
+        each(torch.randn(2, 1, 8, 8))
+        for name, value in same.state_dict().items():
+            assert torch.equal(each.state_dict()[name], value), name
+    assert not model[0]._forward_pre_hooks
+
+
+def test_example_inputs_give_lazy_parameters_their_shapes() -> None:
+    model, same = lazy(), ordinary()
+    plan = fanin.initialize(model, "kaiming", seed=0, example_inputs=torch.empty(1, 1, 8, 8))
+    assert plan == fanin.initialize(same, "kaiming", seed=0)
+    for name, value in same.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+
+
+def test_a_plan_with_unknown_shapes_has_no_json() -> None:
+    with pytest.raises(PlanError, match=r"'0\.weight' of a lazy module"):
+        fanin.plan(lazy(), "kaiming", seed=0).to_json()
+
+
+def test_integers_hold_whole_constants_and_nothing_random() -> None:
+    """Pain 35."""
+    model = nn.Module()
+    model.steps = nn.Parameter(torch.full((2,), 7), requires_grad=False)
+    with pytest.raises(DtypeError, match=r"Got normal and torch\.int64 for 'steps'"):
+        fanin.initialize(model, NORMAL, seed=0)
+    assert fanin.initialize(model, {"steps": keep()}, seed=0).steps[0].fill is None
+    assert (model.steps == 7).all()
+    fanin.initialize(model, {"steps": ones()}, seed=0)
+    assert (model.steps == 1).all()
+
+
+def test_an_empty_parameter_is_written_without_a_word() -> None:
+    model = nn.Linear(1, 3)
+    model.weight = nn.Parameter(torch.empty(3, 0))
+    assert [step.numel for step in fanin.initialize(model, "kaiming", seed=0).steps] == [0, 3]
+
+
+def test_a_model_on_meta_gets_its_memory_and_its_buffers() -> None:
+    """Pain 2."""
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    plan = fanin.initialize(model, "kaiming", seed=0, device="cpu")
+    same = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    fanin.initialize(same, "kaiming", seed=0)
+    for name, value in same.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+    assert "1.running_var" in str(plan.table(model))
+
+
+class Rotary(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(3, 3)
+        self.register_buffer("frequency", torch.ones(3), persistent=False)
+
+
+def test_a_buffer_on_meta_without_a_rule_is_refused() -> None:
+    with torch.device("meta"):
+        model = Rotary()
+    with pytest.raises(PlanError, match=r"frequency  \(3,\) of Rotary"):
+        fanin.initialize(model, "kaiming", seed=0, device="cpu")
+    assert model.weight.is_meta
+
+
+def test_what_is_kept_has_a_value_to_keep() -> None:
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    with pytest.raises(PlanError, match=r"(?s)without memory:\n  1\.weight\n  1\.bias"):
+        fanin.initialize(model, "kaiming", seed=0, skip="1.*")
+    assert model[0].weight.is_meta
+
+
+def test_a_cast_is_part_of_the_plan() -> None:
+    model = nn.Linear(4, 3)
+    plan = fanin.initialize(model, "kaiming", seed=0, dtype=torch.bfloat16)
+    same = nn.Linear(4, 3).bfloat16()
+    assert plan == fanin.initialize(same, "kaiming", seed=0)
+    assert torch.equal(model.weight, same.weight)
+
+
+class Scales(nn.Module):
+    """Computes its parameters, as state-space models and many norms do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_steps = nn.Parameter(torch.log(torch.arange(1.0, 5.0)))
+
+
+def test_a_value_that_a_constructor_computed_stays_where_no_rule_covers_it() -> None:
+    with fanin.deferred():
+        model = nn.Sequential(nn.Linear(3, 3), Scales())
+    plan = fanin.initialize(model, "kaiming", seed=0)
+    assert plan.steps[2].reason == "from the constructor"
+    assert torch.equal(model[1].log_steps, torch.arange(1.0, 5.0).log())
+    fanin.initialize(model, FLAT, seed=0)
+    assert not model[1].log_steps.any()
+
+
+def test_a_table_that_was_handed_over_stays_unless_a_rule_says_its_name() -> None:
+    table = torch.arange(6.0).reshape(3, 2)
+    with fanin.deferred():
+        model = nn.Sequential(nn.Embedding.from_pretrained(table), nn.Embedding(3, 2))
+    fanin.initialize(model, "kaiming", seed=0)
+    assert torch.equal(model[0].weight, table)
+    assert model[1].weight.all()
+    fanin.initialize(model, {"*.weight": ones()}, seed=0)
+    assert (model[0].weight == 1).all()
