@@ -3,35 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 
 from fanin.errors import PlanError
+from fanin.model import buffers, sites
+from fanin.model.lazy import infer_shapes
+from fanin.model.materialize import materialize
 from fanin.planning import Plan, Recipe, Rule, Step, make_plan
+from fanin.planning.coverage import Selection
 from fanin.planning.rules import Content
 from fanin.recipes import get_recipe
 from fanin.stream.key import generator_bits
 
 __all__ = ["initialize", "plan"]
 
+RecipeLike: TypeAlias = str | Recipe | Rule | Iterable[Rule] | Mapping[str, Content]
+
 
 def plan(
     model: nn.Module,
-    recipe: str | Recipe | Rule | Mapping[str, Content],
+    recipe: RecipeLike,
     *,
     seed: int | None = None,
-    only: str | Iterable[str] | None = None,
-    skip: str | Iterable[str] | None = None,
+    only: Selection = None,
+    skip: Selection = None,
 ) -> Plan:
     """What every parameter of a model would hold. Nothing is written.
 
     Args:
-        model: any module.
-        recipe: a name (``"kaiming"``, ``"torch_default@1"``), a `Recipe`, a `Rule`, or a mapping
-            from name globs to initializers.
+        model: any module, also one built under `deferred` or on the meta device.
+        recipe: a name (``"kaiming"``, ``"gpt2@1"``, ``"resnet(zero_gamma=true)"``), a `Recipe`,
+            rules, or a mapping from name globs to initializers.
         seed: in ``[0, 2**64)``; None takes 64 bits from torch's default CPU generator.
-        only: names or globs of the parameters to write; the others stay as they are.
+        only: names or globs of the parameters to write, or what `load_state_dict(strict=False)`
+            returned: then the parameters that it did not load. The others stay as they are.
         skip: names or globs of parameters that stay as they are.
 
     Returns:
@@ -53,11 +62,14 @@ def plan(
 
 def initialize(
     model: nn.Module,
-    recipe: str | Recipe | Rule | Mapping[str, Content],
+    recipe: RecipeLike,
     *,
     seed: int | None = None,
-    only: str | Iterable[str] | None = None,
-    skip: str | Iterable[str] | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    example_inputs: Any = None,
+    only: Selection = None,
+    skip: Selection = None,
     on_step: Callable[[Step], None] | None = None,
 ) -> Plan:
     """Give every parameter of a model its first value.
@@ -65,10 +77,19 @@ def initialize(
     A value depends on the seed, the parameter's name and the place in the parameter: not on what
     else the model holds, nor on device, memory layout or number of threads.
 
+    Parameters without memory (built under `deferred`, or on the meta device) get it here; they
+    stay the same objects, with their ties, hooks and places in optimizers.
+
     Args:
         model: any module; it is written in place.
         recipe: as for `plan`.
         seed: as for `plan`.
+        device: where the model should be; without it each parameter stays where it is, and one
+            without memory goes where its constructor wanted it.
+        dtype: of the floating-point parameters and buffers; without it each keeps its own.
+        example_inputs: for lazy modules: a tensor, a tuple of positional arguments or a mapping of
+            named ones, of which only the shapes matter. Without it a lazy parameter is written
+            when the first forward pass gives it a shape.
         only: as for `plan`.
         skip: as for `plan`.
         on_step: called after each parameter, for a progress bar.
@@ -77,7 +98,8 @@ def initialize(
         The plan that was applied; ``.seed`` repeats it.
 
     Raises:
-        PlanError: as for `plan` and `Plan.apply`; then nothing was written.
+        PlanError: as for `plan` and `Plan.apply`, and when a parameter or buffer without memory
+            would be left without a value; then nothing was written.
 
     Example:
         >>> layer, other = nn.Linear(4, 2), nn.Linear(4, 2)
@@ -85,12 +107,43 @@ def initialize(
         >>> torch.equal(layer.weight, other.weight)
         True
     """
-    made = plan(model, recipe, seed=seed, only=only, skip=skip)
+    chosen, seed = _recipe(recipe), _seed(seed)
+    made = make_plan(model, chosen, seed=seed, only=only, skip=skip)
+    if example_inputs is not None:
+        infer_shapes(model, example_inputs)
+        made = make_plan(model, chosen, seed=seed, only=only, skip=skip)
+    written = {name for step in made.steps if step.fill is not None for name in step.names}
+    places = (*sites(model), *buffers(model))
+    without_memory = [site.name for site in places if site.tensor.is_meta]
+    _every_one_is_written(without_memory, written)
+    if without_memory or device is not None or dtype is not None:
+        materialize(model, device=device, dtype=dtype, buffers=written)
+        made = _cast(made, dtype)
     made.apply(model, on_step=on_step)
     return made
 
 
-def _recipe(recipe: str | Recipe | Rule | Mapping[str, Content]) -> Recipe:
+def _every_one_is_written(without_memory: Iterable[str], written: set[str]) -> None:
+    left = [name for name in without_memory if name not in written]
+    if left:
+        raise PlanError(
+            "initialize: what is kept or skipped has a value to keep. Got these without memory:\n"
+            + "\n".join(f"  {name}" for name in left)
+            + "\nLoad them first, or let a rule write them."
+        )
+
+
+def _cast(made: Plan, dtype: torch.dtype | None) -> Plan:
+    """The plan for a model whose floating-point tensors have this dtype."""
+    if dtype is None:
+        return made
+    steps = (
+        replace(step, dtype=dtype) if step.dtype.is_floating_point else step for step in made.steps
+    )
+    return replace(made, steps=tuple(steps))
+
+
+def _recipe(recipe: RecipeLike) -> Recipe:
     if isinstance(recipe, Recipe):
         return recipe
     return get_recipe(recipe) if isinstance(recipe, str) else Recipe("custom", 1, ()) + recipe

@@ -47,6 +47,11 @@ MODELS = """
         model.scale = nn.Parameter(torch.full((2,), scale))
         return model
 
+    def uncovered():
+        model = nn.Module()
+        model.scale = nn.Parameter(torch.empty(2))
+        return model
+
     def broken():
         raise RuntimeError("no such weights")
 
@@ -216,7 +221,7 @@ USAGE, FAILURE = 2, 1
     ("options", "status", "message"),
     [
         ("zoo:alexnett -r kaiming", USAGE, "Did you mean alexnet"),
-        ("alexnet -r kaiming", USAGE, "written zoo:NAME or package.module:callable"),
+        ("alexnet -r kaiming", USAGE, "written zoo:NAME, hf:TYPE or package.module:callable"),
         ("zoo: -r kaiming", USAGE, "written zoo:NAME"),
         ("nowhere.at.all:f -r kaiming", USAGE, "No module named 'nowhere'"),
         ("mymodels:nothing -r kaiming", USAGE, "'nothing'"),
@@ -224,7 +229,7 @@ USAGE, FAILURE = 2, 1
         ("mymodels:number -r kaiming", USAGE, "Got int from 'mymodels:number'"),
         ("mymodels:broken -r kaiming", FAILURE, "raised RuntimeError: no such weights"),
         ("zoo:lenet -r kaimin", USAGE, "Did you mean kaiming@1"),
-        ("zoo:lenet -r kaiming@9", USAGE, "Known: kaiming@1"),
+        ("zoo:lenet -r kaiming@9", USAGE, "Did you mean kaiming@1"),
         ("zoo:lenet", USAGE, "--recipe"),
         ("zoo:lenet -r kaiming --set 0.weight", USAGE, "written NAME=INITIALIZER"),
         ("zoo:lenet -r kaiming --set =zeros()", USAGE, "written NAME=INITIALIZER"),
@@ -234,7 +239,7 @@ USAGE, FAILURE = 2, 1
         ("zoo:lenet -r kaiming --set re:(=zeros()", USAGE, "name pattern"),
         ("zoo:lenet -r kaiming --set 99.weight=zeros()", FAILURE, "Near: 9.weight"),
         ("zoo:lenet -r kaiming --set 0.bias=kaiming_normal()", FAILURE, "for '0.bias'"),
-        ("mymodels:scaled -r kaiming", FAILURE, "scale  (2,) of Module"),
+        ("mymodels:uncovered -r kaiming", FAILURE, "scale  (2,) of Module"),
         ("zoo:lenet -r kaiming --arg classes", USAGE, "written key=value"),
         ("zoo:lenet -r kaiming --arg classes=3", USAGE, "unexpected keyword argument 'classes'"),
         ("zoo:lenet -r kaiming --arg num_classes=1 --arg num_classes=2", USAGE, "twice"),
@@ -351,7 +356,7 @@ def test_an_interrupt_leaves_no_file(here: Path) -> None:
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize(("kind", "what"), [("meta", "no memory"), ("sparse", "the layout")])
+@pytest.mark.parametrize(("kind", "what"), [("meta", "none for\n  table"), ("sparse", "the layout")])
 def test_a_buffer_that_the_format_cannot_hold(here: Path, kind: str, what: str) -> None:
     result = run(
         f"init mymodels:with_buffer --arg kind={kind} --recipe kaiming --out w.safetensors"

@@ -9,7 +9,6 @@ from typer.testing import CliRunner, Result
 
 import fanin
 from fanin.cli import app
-from fanin.cli.screen import bytes_text
 
 
 def run(command: str) -> Result:
@@ -102,11 +101,3 @@ def test_an_unknown_command_is_a_usage_error() -> None:
     result = run("initialise")
     assert result.exit_code == 2
     assert "initialise" in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (999, "999 B"), (244_404_960, "244.4 MB"), (10**16, "10000.0 TB")],
-)
-def test_sizes(count: int, text: str) -> None:
-    assert bytes_text(count) == text

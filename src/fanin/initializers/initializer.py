@@ -14,7 +14,7 @@ from fanin.errors import ArgumentError, LayoutError, UnknownNameError, one_of
 from fanin.fills import Constant, Fill, Packed, Part
 from fanin.geometry import Layout
 
-__all__ = ["BUILDERS", "WORDS", "Initializer", "build", "check_numbers", "register"]
+__all__ = ["BUILDERS", "WORDS", "Initializer", "build", "check_numbers", "register", "value_text"]
 
 Resolver: TypeAlias = Callable[..., Fill]
 
@@ -83,7 +83,7 @@ class Initializer:
     def __str__(self) -> str:
         parameters = inspect.signature(BUILDERS[self.name]).parameters
         stated = [
-            f"{key}={_text(value)}"
+            f"{key}={value_text(value)}"
             for key, value in self.arguments
             if value != parameters[key].default
         ]
@@ -180,14 +180,15 @@ def _builtin(value: Any) -> Any:
     return float(value) if isinstance(value, numbers.Real) else value
 
 
-def _text(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """An argument in the text form that `parse` reads."""
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, str):
         bare = value.isidentifier() and value.isascii() and value not in (*WORDS, "inf", "nan")
         return value if bare else f'"{value}"'
     if isinstance(value, tuple):
-        return f"({', '.join(map(_text, value))}{',' if len(value) == 1 else ''})"
+        return f"({', '.join(map(value_text, value))}{',' if len(value) == 1 else ''})"
     if callable(value):
         return f"<{getattr(value, '__name__', type(value).__name__)}>"
     return str(value)

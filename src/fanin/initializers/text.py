@@ -8,13 +8,14 @@ from typing import Any, NamedTuple, NoReturn
 from fanin.errors import ArgumentError
 from fanin.initializers.initializer import WORDS, Initializer, build
 
-__all__ = ["parse"]
+__all__ = ["Call", "parse", "read_call"]
 
 _TOKEN = re.compile(
     r"""\s*(?:
       (?P<number>[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|inf\b|nan\b))
     | (?P<name>[A-Za-z_]\w*)
     | (?P<string>"[^"]*"|'[^']*')
+    | (?P<version>@\d{1,9})
     | (?P<mark>[(),=])
     | (?P<end>$)
     )""",
@@ -47,10 +48,42 @@ def parse(text: str) -> Initializer:
         >>> parse("zeros") == parse("zeros()")
         True
     """
-    reader = _Reader(text)
+    reader = _Reader(text, "parse", "normal(std=0.02)")
     initializer = reader.initializer()
     reader.expect("end", "nothing more")
     return initializer
+
+
+class Call(NamedTuple):
+    """A call as it was written, with nothing looked up but the initializers in its arguments."""
+
+    name: str
+    version: int | None
+    positional: tuple[Any, ...]
+    named: dict[str, Any]
+
+
+def read_call(text: str, *, what: str, example: str) -> Call:
+    """Read ``name``, ``name@version`` or either with arguments, as `parse` reads them.
+
+    Args:
+        text: one call.
+        what: begins an error's message.
+        example: ends it.
+
+    Raises:
+        ArgumentError: when the text cannot be read; the message points at the column.
+
+    Example:
+        >>> read_call("siren@1(omega=30)", what="recipe", example="siren(omega=30)")
+        Call(name='siren', version=1, positional=(), named={'omega': 30})
+    """
+    reader = _Reader(text, what, example)
+    name = reader.expect("name", "a name")
+    version = reader.version()
+    positional, named = reader.arguments()
+    reader.expect("end", "nothing more")
+    return Call(name.text, version, tuple(positional), named)
 
 
 class _Token(NamedTuple):
@@ -62,15 +95,22 @@ class _Token(NamedTuple):
 class _Reader:
     """A recursive-descent reader, one token ahead."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, what: str, example: str) -> None:
         if text.count("(") > _MOST_PARENTHESES:
-            raise ArgumentError(f"parse: at most {_MOST_PARENTHESES} calls and tuples. Got more.")
+            raise ArgumentError(f"{what}: at most {_MOST_PARENTHESES} calls and tuples. Got more.")
         self.text = text
+        self.what = what
+        self.example = example
         self.next = self._scan(0)
 
     def initializer(self) -> Initializer:
         name = self.expect("name", "the name of an initializer")
-        return self._call(name) if self.next.text == "(" else build(name.text, (), {})
+        return build(name.text, *self.arguments())
+
+    def version(self) -> int | None:
+        if self.next.kind != "version":
+            return None
+        return int(self.expect("version", "a version").text[1:])
 
     def expect(self, kind: str, what: str) -> _Token:
         token = self.next
@@ -80,9 +120,11 @@ class _Reader:
             self._advance()
         return token
 
-    def _call(self, name: _Token) -> Initializer:
+    def arguments(self) -> tuple[list[Any], dict[str, Any]]:
         positional: list[Any] = []
         named: dict[str, Any] = {}
+        if self.next.text != "(":
+            return positional, named
         self._advance()
         while self.next.text != ")":
             token = self.next
@@ -98,7 +140,7 @@ class _Reader:
                 positional.append(value)
             self._separator()
         self._advance()
-        return build(name.text, positional, named)
+        return positional, named
 
     def _value(self) -> Any:
         token = self.next
@@ -111,7 +153,9 @@ class _Reader:
             return _number(token.text)
         if token.kind == "string":
             return token.text[1:-1]
-        return self._call(token) if self.next.text == "(" else WORDS.get(token.text, token.text)
+        if self.next.text == "(":
+            return build(token.text, *self.arguments())
+        return WORDS.get(token.text, token.text)
 
     def _tuple(self) -> tuple[Any, ...]:
         self._advance()
@@ -141,9 +185,9 @@ class _Reader:
     def _refuse(self, what: str) -> NoReturn:
         found = self.next.text or "the end"
         raise ArgumentError(
-            f"parse: {what} was expected. Got {found!r} at column {self.next.column + 1} of\n"
+            f"{self.what}: {what} was expected. Got {found!r} at column {self.next.column + 1} of\n"
             f"  {self.text}\n  {' ' * self.next.column}^\n"
-            "Write for instance normal(std=0.02)."
+            f"Write for instance {self.example}."
         )
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "RECURRENT",
     "attention_token",
     "common_rules",
+    "norm_rules",
 ]
 
 CONVOLUTION = (_ConvNd,)
@@ -35,8 +36,7 @@ ATTENTION_OUTPUT = NonDynamicallyQuantizableLinear
 def common_rules() -> tuple[Rule, ...]:
     """What has no fans: scales start at one, biases at zero, lookups at N(0, 1), PReLU at 1/4."""
     return (
-        rule(NORM, ones(), parameter="weight", label="norm weight"),
-        rule(NORM, zeros(), parameter="bias", label="norm bias"),
+        *norm_rules(),
         rule(nn.PReLU, constant(0.25), parameter="weight", label="PReLU slope"),
         rule(EMBEDDING, normal(mean=0.0, std=1.0), parameter="weight", label="embedding"),
         rule((nn.Linear, nn.Bilinear), zeros(), parameter="bias", label="linear bias"),
@@ -46,6 +46,17 @@ def common_rules() -> tuple[Rule, ...]:
         rule(
             nn.MultiheadAttention, attention_token, parameter="bias_[kv]", label="attention token"
         ),
+    )
+
+
+def norm_rules() -> tuple[Rule, ...]:
+    """The identity, with the running statistics of data that is normal already."""
+    return (
+        rule(NORM, ones(), parameter="weight", label="norm weight"),
+        rule(NORM, zeros(), parameter="bias", label="norm bias"),
+        rule(_NormBase, zeros(), parameter="running_mean", label="running mean"),
+        rule(_NormBase, ones(), parameter="running_var", label="running variance"),
+        rule(_NormBase, zeros(), parameter="num_batches_tracked", label="batches tracked"),
     )
 
 

@@ -10,20 +10,31 @@ from fanin.recipes.families import CONVOLUTION, RECURRENT, common_rules
 
 __all__ = ["xavier"]
 
-# Uniform with std = sqrt(2 / (fan_in + fan_out)) for every weight that has fans; biases are zero.
-# The fans are the module's own: groups, and the parts of packed weights, count.
-# Source: Glorot and Bengio 2010, eq. 16.
-xavier = Recipe(
-    "xavier",
-    1,
-    (
-        *common_rules(),
-        rule((nn.Linear, nn.Bilinear), xavier_uniform(), parameter="weight", label="linear weight"),
-        rule(CONVOLUTION, xavier_uniform(), parameter="weight", label="conv weight"),
-        rule(RECURRENT, xavier_uniform(), parameter="weight_*", label="recurrent weight"),
-        rule(
-            nn.MultiheadAttention, xavier_uniform(), parameter="*_weight", label="attention weight"
+
+def xavier() -> Recipe:
+    """Uniform with ``std = sqrt(2 / (fan_in + fan_out))`` where there are fans; biases are zero.
+
+    The fans are the module's own: groups, and the parts of packed weights, count.
+
+    Example:
+        >>> import fanin
+        >>> fanin.plan(nn.Linear(5, 1), xavier(), seed=0).steps[0].fill
+        Uniform(low=-1.0, high=1.0)
+
+    Source: Glorot and Bengio 2010, eq. 16.
+    """
+    return Recipe(
+        "xavier",
+        1,
+        (
+            *common_rules(),
+            rule((nn.Linear, nn.Bilinear), _XAVIER, parameter="weight", label="linear weight"),
+            rule(CONVOLUTION, _XAVIER, parameter="weight", label="conv weight"),
+            rule(RECURRENT, _XAVIER, parameter="weight_*", label="recurrent weight"),
+            rule(nn.MultiheadAttention, _XAVIER, parameter="*_weight", label="attention weight"),
         ),
-    ),
-    summary="uniform, std = sqrt(2 / (fan_in + fan_out)), zero biases (Glorot & Bengio 2010)",
-)
+        summary="uniform, std = sqrt(2 / (fan_in + fan_out)), zero biases (Glorot & Bengio 2010)",
+    )
+
+
+_XAVIER = xavier_uniform()

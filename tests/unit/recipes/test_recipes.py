@@ -8,9 +8,7 @@ import torch
 from torch import nn
 
 import fanin
-from fanin.errors import UnknownNameError
-from fanin.fills import Constant, Fill, Normal, Packed, Uniform
-from fanin.recipes import get_recipe, known_recipes
+from fanin.fills import Constant, Fill, Normal, Packed, TruncNormal, Uniform
 
 # One of every kind of torch module that holds parameters.
 MODULES: dict[str, Callable[[], nn.Module]] = {
@@ -44,6 +42,21 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+# Those for any model; the others are for one architecture and refuse what they do not know.
+GENERAL = (
+    "dcgan",
+    "kaiming",
+    "lecun",
+    "lecun(distribution=truncated_normal)",
+    "orthogonal(nonlinearity=tanh)",
+    "resnet",
+    "siren",
+    "torch_default",
+    "vgg",
+    "xavier",
+)
+
+
 def fills(model: nn.Module, recipe: str) -> dict[str, Fill | None]:
     """The fill of each parameter; of a packed one that of its parts, which is the same here."""
     found: dict[str, Fill | None] = {}
@@ -54,7 +67,7 @@ def fills(model: nn.Module, recipe: str) -> dict[str, Fill | None]:
     return found
 
 
-@pytest.mark.parametrize("recipe", [str(recipe) for recipe in known_recipes()])
+@pytest.mark.parametrize("recipe", GENERAL)
 @pytest.mark.parametrize("module", MODULES)
 def test_every_recipe_covers_every_torch_module(module: str, recipe: str) -> None:
     model = MODULES[module]()
@@ -115,7 +128,7 @@ def test_xavier_is_uniform_with_the_modules_own_fans(module: str, name: str, fan
     assert fill.low == -fill.high
 
 
-@pytest.mark.parametrize("recipe", ["kaiming", "xavier"])
+@pytest.mark.parametrize("recipe", ["kaiming", "lecun", "orthogonal", "xavier"])
 @pytest.mark.parametrize("module", MODULES)
 def test_biases_start_at_zero_and_scales_at_one(module: str, recipe: str) -> None:
     model = MODULES[module]()
@@ -126,6 +139,50 @@ def test_biases_start_at_zero_and_scales_at_one(module: str, recipe: str) -> Non
             assert fill == Constant(1.0)
 
 
+@pytest.mark.parametrize(
+    ("module", "name", "fan_in"),
+    [
+        ("linear", "weight", 5),
+        ("conv2d", "weight", 18),
+        ("lstm", "weight_ih_l0", 3),
+        ("attention", "in_proj_weight", 8),
+    ],
+)
+def test_lecun_has_a_gain_of_one(module: str, name: str, fan_in: int) -> None:
+    fill = fills(MODULES[module](), "lecun")[name]
+    assert isinstance(fill, Normal)
+    assert fill.std == pytest.approx(1 / math.sqrt(fan_in), rel=1e-9)
+
+
+def test_truncated_lecun_is_what_flax_starts_from() -> None:
+    """There the normal before is widened by the std that a cut at ±2σ leaves, 0.87962566."""
+    fill = fills(nn.Linear(100, 3), "lecun(distribution=truncated_normal)")["weight"]
+    assert isinstance(fill, TruncNormal)
+    assert fill.parent_std == pytest.approx(0.1 / 0.87962566103423978, rel=1e-9)
+    assert fill.high == -fill.low == pytest.approx(2 * fill.parent_std, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "gain"),
+    [
+        ("linear", "weight", math.sqrt(2)),
+        ("conv2d", "weight", math.sqrt(2)),
+        ("gru", "weight_ih_l0", 1.0),
+        ("attention", "in_proj_weight", 1.0),
+        ("attention", "out_proj.weight", 1.0),
+    ],
+)
+def test_orthogonal_has_the_gain_of_what_follows(module: str, name: str, gain: float) -> None:
+    """Every matrix of the parameter: each gate, each of q, k and v, each group of channels."""
+    model = MODULES[module]()
+    fanin.initialize(model, "orthogonal(nonlinearity=relu)", seed=0)
+    weight = model.get_parameter(name)
+    num_matrices = {"gru": 3, "conv2d": 2}.get(module, 3 if name.startswith("in_proj") else 1)
+    for matrix in weight.flatten(1).chunk(num_matrices):
+        short = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+        torch.testing.assert_close(short @ short.T, gain**2 * torch.eye(short.shape[0]))
+
+
 def test_a_kaiming_relu_network_keeps_its_scale() -> None:
     """Pain 26: torch's default sends the same network to 2e-20."""
     model = nn.Sequential(*(m for _ in range(50) for m in (nn.Linear(512, 512), nn.ReLU())))
@@ -134,9 +191,3 @@ def test_a_kaiming_relu_network_keeps_its_scale() -> None:
     assert 0.1 < model(x).square().mean().sqrt() < 10
     fanin.initialize(model, "torch_default", seed=0)
     assert model[:-1](x).std(dim=0).mean() < 1e-6
-
-
-def test_recipes_are_asked_for_by_name_and_version() -> None:
-    assert get_recipe("kaiming") is get_recipe("kaiming@1")
-    with pytest.raises(UnknownNameError, match="'kaiming@2'"):
-        get_recipe("kaiming@2")
