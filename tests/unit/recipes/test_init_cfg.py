@@ -173,6 +173,17 @@ def test_an_override_of_nothing_is_an_error() -> None:
         ({"type": "Normal", "layer": 3}, ArgumentError, "layer is a name, or a list of them"),
         ({"type": "Normal", "layer": "Linear*"}, ArgumentError, "layer is a name"),
         ({"type": "Normal", "override": {}}, ArgumentError, "sets nothing|names an attribute"),
+        ({"type": "Normal", "override": 3}, ArgumentError, "override is a dictionary, or a list"),
+        (
+            {"type": "Normal", "override": {"name": ["a", "b"]}},
+            ArgumentError,
+            "an override names an attribute",
+        ),
+        (
+            {"type": "Normal", "override": {"name": "a", "type": "Normal", "layer": "Linear"}},
+            UnknownNameError,
+            "a key of Normal. Got 'layer' for an override of entry 0",
+        ),
         (
             {"type": "Normal", "override": {"name": "a", "std": 1}},
             UnknownNameError,
