@@ -19,6 +19,7 @@ from fanin.gains import gain as gain
 from fanin.geometry import Fans as Fans
 from fanin.geometry import Layout as Layout
 from fanin.geometry import Region as Region
+from fanin.initialization import get_recipe as get_recipe
 from fanin.initialization import initialize as initialize
 from fanin.initialization import plan as plan
 from fanin.initializers import Initializer as Initializer
@@ -32,7 +33,6 @@ from fanin.planning import Rule as Rule
 from fanin.planning import Step as Step
 from fanin.planning import keep as keep
 from fanin.planning import rule as rule
-from fanin.recipes import get_recipe as get_recipe
 from fanin.stream import STREAM_VERSION as STREAM_VERSION
 from fanin.stream import Key as Key
 

@@ -16,10 +16,9 @@ from fanin.model.materialize import materialize
 from fanin.planning import Plan, Recipe, Rule, Step, make_plan
 from fanin.planning.coverage import Selection
 from fanin.planning.rules import Content
-from fanin.recipes import get_recipe
 from fanin.stream.key import generator_bits
 
-__all__ = ["initialize", "plan"]
+__all__ = ["get_recipe", "initialize", "plan"]
 
 RecipeLike: TypeAlias = str | Recipe | Rule | Iterable[Rule] | Mapping[str, Content]
 
@@ -141,6 +140,13 @@ def _cast(made: Plan, dtype: torch.dtype | None) -> Plan:
         replace(step, dtype=dtype) if step.dtype.is_floating_point else step for step in made.steps
     )
     return replace(made, steps=tuple(steps))
+
+
+def get_recipe(text: str) -> Recipe:
+    """The recipe that a text names: `fanin.recipes.get_recipe`."""
+    from fanin import recipes  # two dozen files, which `import fanin` need not read
+
+    return recipes.get_recipe(text)
 
 
 def _recipe(recipe: RecipeLike) -> Recipe:

@@ -10,8 +10,10 @@ import typer
 from typer.core import TyperGroup
 
 from fanin.cli.bench import bench
+from fanin.cli.diff import diff
 from fanin.cli.gain import gain
 from fanin.cli.initialize import init, plan
+from fanin.cli.inspect import inspect
 from fanin.cli.listing import list_choices
 from fanin.errors import ArgumentError, FaninError
 
@@ -41,6 +43,8 @@ app = typer.Typer(
 )
 app.command()(init)
 app.command()(plan)
+app.command()(inspect)
+app.command()(diff)
 app.command()(gain)
 app.command("list")(list_choices)
 app.command()(bench)

@@ -33,7 +33,10 @@ def gain(
     ] = "quadrature",
     as_json: Annotated[bool, typer.Option("--json", help="Print only JSON.")] = False,
 ) -> None:
-    """Show the gain of a nonlinearity: what a layer's std is multiplied by to make up for it."""
+    """Show the gain of a nonlinearity.
+
+    A layer's std is multiplied by it, to make up for what the nonlinearity does to signals.
+    """
     asked = (of,) if of else ("second_moment",) if method == "table" else tuple(_MEANINGS)
     parameter = _parameter(param)
     found: dict[str, Any] = {}

@@ -4,50 +4,27 @@ from __future__ import annotations
 
 import json
 import math
-import secrets
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 from torch import nn
 
 import fanin
 from fanin.cli.files import check_target, whole_file
-from fanin.cli.models import build_model, parse_arguments
+from fanin.cli.options import Arguments, AsJson, DtypeName, Model, Overrides, RecipeName, Seed
+from fanin.cli.plans import Request, checked_seed, make_plan, with_memory
 from fanin.cli.safetensors import stored_tensors, write_safetensors
-from fanin.cli.screen import bytes_text, print_table, progress
-from fanin.errors import ArgumentError, UnknownNameError, one_of
-from fanin.initializers import parse
+from fanin.cli.screen import print_table, progress
+from fanin.errors import ArgumentError
 from fanin.model import sites
-from fanin.planning import Plan, Recipe, keep, rule
+from fanin.planning import Plan
 from fanin.planning.describe import observed_std
-from fanin.recipes import get_recipe
+from fanin.report import bytes_text
 from fanin.stream import STREAM_VERSION
 
 __all__ = ["init", "plan"]
-
-_DTYPES = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
-
-Model = Annotated[str, typer.Argument(help="zoo:NAME, or package.module:callable.")]
-RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="Name, or name@version.")]
-Seed = Annotated[
-    int | None, typer.Option(help="In [0, 2**64). Without it a fresh one is drawn and recorded.")
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="NAME=INIT", help="An initializer for a name or glob. Repeatable."
-    ),
-]
-Arguments = Annotated[
-    list[str] | None,
-    typer.Option("--arg", metavar="KEY=VALUE", help="Argument of the model. Repeatable."),
-]
-DtypeName = Annotated[str | None, typer.Option("--dtype", help="Cast the model to this first.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON.")]
 
 
 def init(
@@ -73,12 +50,14 @@ def init(
     if out is None:
         raise ArgumentError("init: the values go to a file. Got no --out. Name one, or --dry-run.")
     check_target(out, force=force)
-    built, made = _prepare(model, recipe, seed, overrides, arguments, dtype)
+    request = Request(model, recipe, checked_seed(seed), overrides or (), arguments or (), dtype)
+    deferred, made = make_plan(request)
+    built = with_memory(deferred, made, request)
     started = time.perf_counter()
     with progress("drawing", total=sum(step.numel for step in made.steps)) as advance:
         made.apply(built, on_step=lambda step: advance(step.numel))
     drawn = time.perf_counter()
-    _save(built, made, out, force=force, origin=_origin(model, overrides, arguments))
+    _save(built, made, out, force=force, origin=_origin(request))
     saved = time.perf_counter()
     _report(built, made, out, drawing=drawn - started, writing=saved - drawn, as_json=as_json)
 
@@ -93,7 +72,9 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show what `init` would do; write nothing."""
-    _, made = _prepare(model, recipe, seed, overrides, arguments, dtype)
+    _, made = make_plan(
+        Request(model, recipe, checked_seed(seed), overrides or (), arguments or (), dtype)
+    )
     if as_json:
         typer.echo(made.to_json())
         return
@@ -101,47 +82,9 @@ def plan(
     typer.echo(f"\n{_summary(made)}\nNothing was written.")
 
 
-def _prepare(
-    model: str,
-    recipe: str,
-    seed: int | None,
-    overrides: Sequence[str] | None,
-    arguments: Sequence[str] | None,
-    dtype: str | None,
-) -> tuple[nn.Module, Plan]:
-    """The model and its plan: all input is checked here, before anything is drawn."""
-    chosen = _overridden(get_recipe(recipe), overrides or ())
-    if dtype is not None and dtype not in _DTYPES:
-        raise UnknownNameError(
-            f"--dtype: one of a closed list. Got {dtype!r}. {one_of(dtype, _DTYPES)}"
-        )
-    seed = secrets.randbits(64) if seed is None else seed
-    if not 0 <= seed < 2**64:
-        raise ArgumentError(f"--seed: in [0, 2**64). Got {seed}.")
-    torch.manual_seed(seed - 2**64 if seed >= 2**63 else seed)  # for what the plan may keep
-    built = build_model(model, parse_arguments(arguments or ()))
-    if dtype is not None:
-        built = built.to(getattr(torch, dtype))
-    return built, fanin.plan(built, chosen, seed=seed)
-
-
-def _overridden(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    for text in overrides:
-        name, separator, initializer = text.partition("=")
-        if not (separator and name and initializer):
-            raise ArgumentError(
-                f"--set: written NAME=INITIALIZER. Got {text!r}. As in --set '*.bias=zeros()'."
-            )
-        content = keep() if initializer.strip() == "keep()" else parse(initializer)
-        recipe = recipe + rule(name, content)
-    return recipe
-
-
-def _origin(
-    model: str, overrides: Sequence[str] | None, arguments: Sequence[str] | None
-) -> dict[str, str]:
-    given = {"fanin.set": overrides, "fanin.arg": arguments}
-    return {"fanin.model": model} | {
+def _origin(request: Request) -> dict[str, str]:
+    given = {"fanin.set": request.overrides, "fanin.arg": request.arguments}
+    return {"fanin.model": request.model} | {
         key: json.dumps(texts) for key, texts in given.items() if texts
     }
 

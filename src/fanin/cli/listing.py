@@ -10,10 +10,11 @@ from typing import Annotated
 import typer
 
 from fanin import initializers
-from fanin.cli.screen import print_table
+from fanin.cli.screen import print_table, table_json
 from fanin.errors import UnknownNameError, one_of
 from fanin.gains import nonlinearities
 from fanin.recipes import known_recipes
+from fanin.recipes.registry import RECIPES
 from fanin.report import Table
 from fanin.zoo import MODELS
 
@@ -31,11 +32,7 @@ def list_choices(
         raise UnknownNameError(f"list: one of a few. Got {what!r}. {one_of(what, _LISTS)}")
     tables = {name: make() for name, make in _LISTS.items() if what in (name, None)}
     if as_json:
-        content = {
-            name: [dict(zip(_names(table), row, strict=True)) for row in table.rows]
-            for name, table in tables.items()
-        }
-        typer.echo(json.dumps(content))
+        typer.echo(json.dumps({name: table_json(table) for name, table in tables.items()}))
         return
     for i, table in enumerate(tables.values()):
         if i:
@@ -43,13 +40,12 @@ def list_choices(
         print_table(table)
 
 
-def _names(table: Table) -> list[str]:
-    return [column if isinstance(column, str) else column.name for column in table.columns]
-
-
 def _recipes() -> Table:
-    rows = tuple((str(recipe), recipe.summary) for recipe in known_recipes())
-    return Table(("recipe", "what it does"), rows)
+    rows = tuple(
+        (str(recipe), recipe.summary, _parameters(RECIPES[recipe.name]))
+        for recipe in known_recipes()
+    )
+    return Table(("recipe", "what it does", "options"), rows)
 
 
 def _initializers() -> Table:

@@ -1,4 +1,4 @@
-"""The model that a command names: `zoo:alexnet`, or `package.module:callable`."""
+"""The model that a command names: `zoo:alexnet`, `hf:gpt2`, or `package.module:callable`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 
+from fanin.cli.hugging_face import hugging_face_builder
 from fanin.errors import ArgumentError, PlanError, UnknownNameError, one_of
+from fanin.model.deferred import deferred
 from fanin.zoo import MODELS
 
 __all__ = ["build_model", "parse_arguments"]
@@ -21,19 +25,20 @@ __all__ = ["build_model", "parse_arguments"]
 _WORDS = {"true": True, "false": False, "none": None}
 
 
-def build_model(spec: str, arguments: dict[str, Any]) -> nn.Module:
+def build_model(spec: str, arguments: dict[str, Any], *, with_values: bool = False) -> nn.Module:
     """The module that ``spec`` names, built with the arguments.
+
+    Without values its parameters are deferred, where its constructor allows that.
 
     Raises:
         ArgumentError: when nothing has that name, it does not take the arguments, or it does not
             make a module.
         PlanError: when it raises.
     """
-    build = _find(spec)
-    _check_arguments(spec, build, arguments)
+    build = _builder(spec, arguments)
     try:
         with redirect_stdout(sys.stderr):  # stdout is for results
-            model = build(**arguments)
+            model = build() if with_values else _deferred_if_possible(build)
     except Exception as error:
         raise PlanError(f"model: {spec!r} raised {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
@@ -65,12 +70,31 @@ def parse_arguments(texts: Sequence[str]) -> dict[str, Any]:
     return arguments
 
 
+def _builder(spec: str, arguments: dict[str, Any]) -> Callable[[], Any]:
+    if spec.startswith("hf:") and spec != "hf:":
+        return hugging_face_builder(spec.removeprefix("hf:"), arguments)
+    build = _find(spec)
+    _check_arguments(spec, build, arguments)
+    return partial(build, **arguments)
+
+
+def _deferred_if_possible(build: Callable[[], Any]) -> Any:
+    """The model with deferred parameters; with real ones where its constructor reads them."""
+    state = torch.get_rng_state()
+    try:
+        with deferred():
+            return build()
+    except Exception:
+        torch.set_rng_state(state)
+        return build()
+
+
 def _find(spec: str) -> Callable[..., Any]:
     place, separator, name = spec.partition(":")
     if not (separator and place and name):
         known = ", ".join(f"zoo:{model}" for model in sorted(MODELS))
         raise ArgumentError(
-            f"model: written zoo:NAME or package.module:callable. Got {spec!r}. "
+            f"model: written zoo:NAME, hf:TYPE or package.module:callable. Got {spec!r}. "
             f"In the zoo: {known}."
         )
     if place == "zoo":

@@ -42,7 +42,7 @@ def stored_tensors(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str,
     left out are the metadata by which `safetensors.torch.load_model` restores ties.
 
     Raises:
-        PlanError: when something in the state is no dense tensor with values.
+        PlanError: when something in the state is no dense tensor with a shape and values.
     """
     tensors: dict[str, torch.Tensor] = {}
     owner_of: dict[object, str] = {}
@@ -52,6 +52,11 @@ def stored_tensors(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str,
             raise PlanError(
                 f"--out: a safetensors file holds tensors. Got {type(tensor).__name__} for "
                 f"{name!r} in the model's state."
+            )
+        if nn.parameter.is_lazy(tensor):
+            raise PlanError(
+                f"--out: a safetensors file holds tensors with shapes. Got {name!r} of a lazy "
+                "module, which has none before its first input. Build the model with its sizes."
             )
         if tensor.is_meta or tensor.layout is not torch.strided:
             what = "no memory (device meta)" if tensor.is_meta else f"the layout {tensor.layout}"

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from fanin.report import Table
 
-__all__ = ["bytes_text", "print_table", "progress"]
+__all__ = ["print_table", "progress", "table_json"]
 
 Advance = Callable[[int], None]
 
@@ -34,11 +34,7 @@ def progress(what: str, *, total: int) -> Iterator[Advance]:
         yield lambda count: bar.advance(task, count)
 
 
-def bytes_text(count: int) -> str:
-    """``244.4 MB``: decimal units, as disks are sold and `ls --si` prints."""
-    size, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.1f} {unit}" if unit != "B" else f"{count} B"
+def table_json(table: Table) -> list[dict[str, str]]:
+    """The rows of a table by the names of its columns."""
+    names = [column if isinstance(column, str) else column.name for column in table.columns]
+    return [dict(zip(names, row, strict=True)) for row in table.rows]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fanin.report.sizes import bytes_text, shape_text
 from fanin.report.table import Column, Table
+from fanin.report.tree import Branch, tree_table
 
-__all__ = ["Column", "Table"]
+__all__ = ["Branch", "Column", "Table", "bytes_text", "shape_text", "tree_table"]

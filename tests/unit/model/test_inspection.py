@@ -132,7 +132,11 @@ def test_hooks_of_any_callable_and_of_tensors() -> None:
     model.register_forward_hook(Recorder())
     model.weight.register_hook(log)
     model.weight.register_post_accumulate_grad_hook(Recorder())
-    assert inspect(model).root.hooks == {"forward hooks": ("log", "Recorder")}
+    model.register_load_state_dict_pre_hook(Recorder())
+    assert inspect(model).root.hooks == {
+        "forward hooks": ("log", "Recorder"),
+        "load_state_dict pre-hooks": ("Recorder",),
+    }
     assert row(model, "weight").endswith("hooks: log, Recorder")
 
 

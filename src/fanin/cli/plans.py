@@ -1,0 +1,117 @@
+"""From what was typed to a plan, and to a model with memory for it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+import fanin
+from fanin.cli.models import build_model, parse_arguments
+from fanin.errors import ArgumentError, PlanError, UnknownNameError, one_of
+from fanin.initializers import parse
+from fanin.model import sites
+from fanin.model.materialize import materialize
+from fanin.planning import Plan, Recipe, keep, rule
+from fanin.recipes import get_recipe, load_recipe
+
+__all__ = ["Request", "checked_seed", "make_plan", "with_memory"]
+
+_DTYPES = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
+
+# What Python says by rule(...) and recipe + {...}, in the words of this command.
+_ADVICE = (
+    "Here rules come from --recipe and --set: --set 'NAME=zeros()' adds one, --set 'NAME=keep()' "
+    "leaves a parameter as it is built; correct or drop one whose name fits nothing."
+)
+
+
+class Request(NamedTuple):
+    """A model and what it should start from, as typed."""
+
+    model: str
+    recipe: str
+    seed: int
+    overrides: Sequence[str] = ()
+    arguments: Sequence[str] = ()
+    dtype: str | None = None
+
+
+def make_plan(request: Request) -> tuple[nn.Module, Plan]:
+    """The model without its values, and its plan: all input is checked here.
+
+    Raises:
+        FaninError: for whatever was typed and makes no sense, or no plan.
+    """
+    recipe = _recipe(request.recipe, request.overrides)
+    if request.dtype is not None and request.dtype not in _DTYPES:
+        raise UnknownNameError(
+            f"--dtype: one of a closed list. Got {request.dtype!r}. "
+            f"{one_of(request.dtype, _DTYPES)}"
+        )
+    model = _build(request, with_values=False)
+    try:
+        return model, fanin.plan(model, recipe, seed=request.seed)
+    except PlanError as error:
+        raise PlanError(f"{error}\n{_ADVICE}") from error
+
+
+def with_memory(model: nn.Module, made: Plan, request: Request) -> nn.Module:
+    """The model with memory to write to, built anew where the plan keeps a constructor's value."""
+    tensors = {site.name: site.tensor for site in sites(model)}
+    kept = [step for step in made.steps if step.fill is None and not step.is_pending]
+    if any(tensors[step.name].is_meta for step in kept if step.name in tensors):
+        return _build(request, with_values=True)
+    written = {name for step in made.steps if step.fill is not None for name in step.names}
+    materialize(model, device="cpu", buffers=written)
+    return model
+
+
+def checked_seed(seed: int | None) -> int:
+    """The seed that was given, or a fresh one."""
+    seed = secrets.randbits(64) if seed is None else seed
+    if not 0 <= seed < 2**64:
+        raise ArgumentError(f"--seed: in [0, 2**64). Got {seed}.")
+    return seed
+
+
+def _build(request: Request, *, with_values: bool) -> nn.Module:
+    seed = request.seed  # for what a constructor draws and the plan keeps
+    torch.manual_seed(seed - 2**64 if seed >= 2**63 else seed)
+    arguments = parse_arguments(request.arguments)
+    model = build_model(request.model, arguments, with_values=with_values)
+    return model if request.dtype is None else model.to(getattr(torch, request.dtype))
+
+
+def _recipe(text: str, overrides: Sequence[str]) -> Recipe:
+    recipe = _named_recipe(text)
+    for override in overrides:
+        name, separator, initializer = override.partition("=")
+        if not (separator and name and initializer):
+            raise ArgumentError(
+                f"--set: written NAME=INITIALIZER. Got {override!r}. As in --set '*.bias=zeros()'."
+            )
+        content = keep() if initializer.strip() == "keep()" else parse(initializer)
+        recipe = recipe + rule(name, content)
+    return recipe
+
+
+def _named_recipe(text: str) -> Recipe:
+    """A recipe by name, or from a file; a name wins over a file that happens to be called so."""
+    path = Path(text)
+    try:
+        if path.suffix == ".toml":
+            return load_recipe(path)
+        try:
+            return get_recipe(text)
+        except ArgumentError:
+            if not path.is_file():
+                raise
+            return load_recipe(path)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ArgumentError(f"--recipe: cannot read {text!r}: {reason}.") from error
