@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 
-from fanin.errors import PlanError
+from fanin.errors import ArgumentError, PlanError
 from fanin.model import buffers, sites
 from fanin.model.lazy import infer_shapes
 from fanin.model.materialize import materialize
@@ -128,7 +128,7 @@ def _every_one_is_written(without_memory: Iterable[str], written: set[str]) -> N
         raise PlanError(
             "initialize: what is kept or skipped has a value to keep. Got these without memory:\n"
             + "\n".join(f"  {name}" for name in left)
-            + "\nLoad them first, or let a rule write them."
+            + "\nLoad them first (load_state_dict with assign=True), or let a rule write them."
         )
 
 
@@ -152,7 +152,15 @@ def get_recipe(text: str) -> Recipe:
 def _recipe(recipe: RecipeLike) -> Recipe:
     if isinstance(recipe, Recipe):
         return recipe
-    return get_recipe(recipe) if isinstance(recipe, str) else Recipe("custom", 1, ()) + recipe
+    if isinstance(recipe, str):
+        return get_recipe(recipe)
+    try:
+        return Recipe("custom", 1, ()) + recipe
+    except TypeError:
+        raise ArgumentError(
+            f"plan: a recipe is a name, a Recipe, rules, or a mapping from name globs to "
+            f"initializers. Got {recipe!r}. For all parameters write {{'**': normal(std=0.02)}}."
+        ) from None
 
 
 def _seed(seed: int | None) -> int:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from fanin.drawing.elementwise import draw_elementwise
-from fanin.errors import ArgumentError, PlanError
-from fanin.fills import FromFunction, Mapped, Normal, TruncNormal, Uniform, origin_of
+from fanin.fills import FromFunction, Mapped, Normal, TruncNormal, Uniform
+from fanin.fills.functions import call
 from fanin.geometry import Region
 from fanin.stream import Key
 from fanin.stream.narrow import FORMATS, narrow
@@ -21,7 +21,6 @@ __all__ = ["draw_from_function", "draw_mapped"]
 Draw = Callable[[Any, Key, Region, Tensor], None]
 
 _CHUNK = 1 << 20  # elements that a mapped function sees at a time
-_SAMPLE = 16  # entries for which it is asked again, alone
 
 
 def draw_mapped(fill: Mapped, key: Key, region: Region, out: Tensor, draw: Draw) -> None:
@@ -34,10 +33,7 @@ def draw_mapped(fill: Mapped, key: Key, region: Region, out: Tensor, draw: Draw)
     for piece, part in region.split(limit):
         buffer = torch.empty(part.local_shape, dtype=dtype, device="cpu")
         draw(fill.base, key, part, buffer)
-        sample = buffer.reshape(-1)[:_SAMPLE].clone()
-        value = _checked(fill, fill.function(buffer), part.local_shape)
-        _check_elementwise(fill, sample, value)
-        _store(value, out[piece])
+        _store(fill.apply(buffer), out[piece])
 
 
 def draw_from_function(fill: FromFunction, key: Key, region: Region, out: Tensor) -> None:
@@ -53,32 +49,11 @@ def draw_from_function(fill: FromFunction, key: Key, region: Region, out: Tensor
         named["generator"] = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        returned = fill.function(whole, **named)
-    value = _checked(fill, whole if returned is None else returned, region.shape)
+        value = call(fill, region.shape, whole, **named)
     for dim in range(value.dim()):
         if not region.is_whole:
             value = value.index_select(dim, region.indices(dim))
     _store(value, out)
-
-
-def _check_elementwise(fill: Mapped, sample: Tensor, value: Tensor) -> None:
-    """Refuse a function whose value for an entry depends on what other entries there are."""
-    alone = _checked(fill, fill.function(sample), tuple(sample.shape))
-    if not torch.allclose(value.reshape(-1)[: len(alone)], alone, rtol=1e-4, equal_nan=True):
-        raise PlanError(
-            f"mapped: a function is applied entry by entry. Got {origin_of(fill.function)}, whose "
-            "values for the first entries depend on the others. Use from_function."
-        )
-
-
-def _checked(fill: Mapped | FromFunction, value: Any, shape: tuple[int, ...]) -> Tensor:
-    if isinstance(value, Tensor) and tuple(value.shape) == shape:
-        return value
-    got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-    raise ArgumentError(
-        f"{fill.name}: a function returns a tensor of the shape it got. Got {got} from "
-        f"{origin_of(fill.function)} for {shape}."
-    )
 
 
 def _takes_generator(function: Callable[..., Any]) -> bool:

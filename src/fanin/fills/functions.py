@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -13,14 +13,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from fanin.errors import ArgumentError
 from fanin.fills.elementwise import Constant, Normal, TruncNormal, Uniform
 from fanin.fills.fill import Fill
 
-__all__ = ["FromFunction", "Mapped", "origin_of"]
+__all__ = ["FromFunction", "Mapped", "call", "origin_of"]
 
 # Midpoint quantiles that a mapped distribution's moments are taken over; a function with a jump is
 # then off by one part in 2¹⁵ of the mass.
 _QUANTILES = 1 << 14
+_SAMPLE = 64  # quantiles on which a mapped function is tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,23 @@ class Mapped(Fill):
     function: Callable[[Tensor], Tensor]
     name: ClassVar[str] = "mapped"
 
+    def __post_init__(self) -> None:
+        _check_elementwise(self)
+
+    def apply(self, values: Tensor) -> Tensor:
+        """The function of values of the base.
+
+        Raises:
+            ArgumentError: when it raises, or returns anything but a tensor of their shape.
+        """
+        return call(self, values.shape, values)
+
     def moments(self, shape: tuple[int, ...]) -> tuple[float, float]:
         """Of the function over the base's quantiles; nan for a base that is no distribution."""
-        quantiles = _quantiles(self.base)
+        quantiles = _quantiles(self.base, _QUANTILES)
         if quantiles is None:
             return math.nan, math.nan
-        values = self.function(quantiles.float()).double()
+        values = self.apply(quantiles.float()).double()
         return float(values.mean()), float(values.std(correction=0))
 
     def to_json(self) -> dict[str, Any]:
@@ -89,9 +102,52 @@ def origin_of(function: Callable[..., Any]) -> str:
     return f"{place}@{hashlib.blake2b(source.encode(), digest_size=4).hexdigest()}"
 
 
-def _quantiles(base: Fill) -> Tensor | None:
+def call(fill: Mapped | FromFunction, shape: Sequence[int], *args: Any, **named: Any) -> Tensor:
+    """The fill's function of these arguments, which is to be a tensor of this shape.
+
+    None stands for the first argument, which the function has written into.
+    """
+    origin = origin_of(fill.function)
+    try:
+        value = fill.function(*args, **named)
+    except Exception as error:
+        raise ArgumentError(
+            f"{fill.name}: the function returns a tensor. Got {type(error).__name__}: {error} from "
+            f"{origin} for a tensor of shape {tuple(shape)}."
+        ) from error
+    if value is None and isinstance(fill, FromFunction):
+        value = args[0]
+    if isinstance(value, Tensor) and value.shape == torch.Size(shape):
+        return value
+    got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    raise ArgumentError(
+        f"{fill.name}: the function returns a tensor of the shape it got. Got {got} from {origin} "
+        f"for {tuple(shape)}."
+    )
+
+
+def _check_elementwise(fill: Mapped) -> None:
+    """Refuse a function whose value for an entry depends on what other entries there are."""
+    sample = _quantiles(fill.base, _SAMPLE)
+    values = torch.linspace(-2, 2, _SAMPLE) if sample is None else sample.float()
+    together = fill.apply(values.clone())
+    apart = torch.cat([fill.apply(piece.clone()) for piece in values.split(_SAMPLE // 4)])
+    if not torch.allclose(together, apart, rtol=1e-4, equal_nan=True):
+        raise ArgumentError(
+            f"mapped: a function is applied entry by entry. Got {origin_of(fill.function)}, whose "
+            "value for an entry depends on the others. Use from_function."
+        )
+    if together.isnan().any():
+        at = float(values[together.isnan()][0])
+        raise ArgumentError(
+            f"mapped: the function has a value everywhere. Got NaN from "
+            f"{origin_of(fill.function)} at {at:.4g}. Clamp its argument."
+        )
+
+
+def _quantiles(base: Fill, count: int) -> Tensor | None:
     """Values at evenly spread probabilities, in float64; None for what is no distribution."""
-    p = (torch.arange(_QUANTILES, dtype=torch.float64, device="cpu") + 0.5) / _QUANTILES
+    p = (torch.arange(count, dtype=torch.float64, device="cpu") + 0.5) / count
     match base:
         case Constant(value):
             return torch.full_like(p, value)
@@ -105,8 +161,8 @@ def _quantiles(base: Fill) -> Tensor | None:
                 _truncated_quantiles(p, mean, std, low, high) if std else torch.full_like(p, mean)
             )
         case Mapped():
-            inner = _quantiles(base.base)
-            return None if inner is None else base.function(inner.float()).double()
+            inner = _quantiles(base.base, count)
+            return None if inner is None else base.apply(inner.float()).double()
     return None
 
 

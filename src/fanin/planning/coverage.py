@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from fanin.errors import ArgumentError, PlanError
+from fanin.fills import Constant
 from fanin.model import Entry, matches
 from fanin.planning.rules import Rule
+from fanin.planning.step import Step
 
 __all__ = [
     "every_parameter_has_a_rule",
@@ -79,18 +81,18 @@ def _advice(uncovered: Sequence[Entry]) -> str:
     return f"Add one, as in recipe + {{{uncovered[0].name!r}: zeros()}}, or leave it with keep()."
 
 
-def streams_are_single(winners: Iterable[tuple[Entry, Rule]]) -> None:
-    """Refuse a rule that states its stream and wins several parameters: they would be equal."""
+def streams_are_single(steps: Iterable[Step]) -> None:
+    """Refuse two parameters of one stream: they would be equal."""
     owner_of: dict[str, str] = {}
-    for entry, rule in winners:
-        if rule.stream is None:
+    for step in steps:
+        if step.key is None or isinstance(step.fill, Constant):
             continue
-        if rule.stream in owner_of:
+        other = owner_of.setdefault(step.key.name, step.name)
+        if other != step.name:
             raise PlanError(
-                f"plan: a stream feeds one parameter. Got {rule.stream!r} for "
-                f"{owner_of[rule.stream]!r} and {entry.name!r}. Write a rule for each."
+                f"plan: a stream feeds one parameter. Got {step.key.name!r} for {other!r} and "
+                f"{step.name!r}. State another stream= in the rule of one of them."
             )
-        owner_of[rule.stream] = entry.name
 
 
 def overridden_rules(matched: Sequence[Sequence[Rule]]) -> tuple[str, ...]:
@@ -120,9 +122,11 @@ def _fitting(option: str, patterns: Any, found: Sequence[Entry]) -> set[str]:
             e.name for e in found if any(matches(pattern, name) for name in e.names + e.stored)
         }
         if not fitting:
+            is_module = any(name.startswith(f"{pattern}.") for e in found for name in e.names)
+            advice = f"For all of a module write '{pattern}.**'." if is_module else ""
             raise PlanError(
                 f"plan: {option}= names parameters of the model. Got {pattern!r}, which fits none. "
-                f"{_near(pattern, found)}"
+                f"{advice or _near(pattern, found)}"
             )
         names |= fitting
     return names

@@ -12,7 +12,19 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from fanin.errors import UnknownNameError, one_of
-from fanin.fills import Constant, Fill, FromFunction, Mapped, Packed, Rearranged, Uniform, origin_of
+from fanin.fills import (
+    Constant,
+    DeltaOrthogonal,
+    Fill,
+    FromFunction,
+    Mapped,
+    Orthogonal,
+    Packed,
+    Rearranged,
+    Sparse,
+    Uniform,
+    origin_of,
+)
 from fanin.model import buffers, sites
 from fanin.planning.step import Step
 from fanin.report import Column, Table
@@ -122,6 +134,10 @@ def fill_text(fill: Fill) -> str:
             return f"{fill.value:.3g}"
         case Uniform() if fill.low == -fill.high:
             return f"uniform(±{fill.high:.3g})"
+        case Orthogonal() | DeltaOrthogonal():
+            return f"{fill.name}({fill.gain:.3g})"
+        case Sparse():
+            return f"sparse({fill.sparsity:.3g}, {fill.std:.3g})"
         case Rearranged():
             return fill_text(fill.base)
         case Packed():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from fanin.errors import LayoutError, PlanError, one_of
+from fanin.errors import FaninError, LayoutError, PlanError, one_of
 from fanin.fills import Fill, Packed, Part
 from fanin.geometry import Layout
 from fanin.initializers import Initializer
@@ -78,12 +79,33 @@ def resolve_fill(site: Site, chosen: dict[str, Rule], layout: Layout | None) -> 
 def _resolved(site: Site, rule: Rule, layout: Layout | None) -> Fill | None:
     """The initializer's fill; where axes are missing, the error says for what and what to do."""
     content = rule.initializer
+    if not isinstance(content, Initializer | Keep):
+        content = _chosen(site, rule, content)
     if isinstance(content, Keep):
         return None
-    if not isinstance(content, Initializer):
-        content = content(site)
     try:
         return content.resolve(layout or Layout.vector(*site.tensor.shape))
     except LayoutError as error:
         advice = f"\nNo adapter knows it. {missing_adapter(site)}" if layout is None else ""
         raise LayoutError(f"{error}\nThis was asked for {site.name!r}.{advice}") from error
+
+
+def _chosen(site: Site, rule: Rule, choose: Callable[[Site], Any]) -> Initializer | Keep:
+    """What a rule's function chooses for a site."""
+    advice = (
+        "A function in a rule gets a Site and returns an initializer, such as zeros(). One that "
+        "fills a tensor goes into from_function(...)."
+    )
+    where = f"for {site.name!r}, from the function of rule {str(rule)!r}"
+    try:
+        content = choose(site)
+    except FaninError:
+        raise
+    except Exception as error:
+        raise PlanError(
+            f"plan: an initializer was asked for. Got {type(error).__name__}: {error} {where}. "
+            f"{advice}"
+        ) from error
+    if isinstance(content, Initializer | Keep):
+        return content
+    raise PlanError(f"plan: an initializer was asked for. Got {content!r} {where}. {advice}")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from fanin.errors import ArgumentError
 from fanin.model import Entry, entries, module_type
 from fanin.model.deferred import is_computed
 from fanin.planning.checks import check_dtype, check_parametrized
@@ -49,6 +50,8 @@ def make_plan(
             is stated for several, or a parameter cannot be written.
         LayoutError: when an initializer needs fans that no adapter states.
     """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"plan: a model is an nn.Module. Got {type(model).__name__}.")
     found = entries(model, ties=recipe.ties)
     skipped = skipped_names(found, only=only, skip=skip)
     matched = _matched(recipe.rules, found)
@@ -58,13 +61,13 @@ def make_plan(
             skipped[entry.name] = "from the constructor"
     written = [(e, rules) for e, rules in zip(found, matched, strict=True) if e.name not in skipped]
     every_parameter_has_a_rule([entry for entry, rules in written if not rules])
-    streams_are_single((entry, rules[-1]) for entry, rules in written)
     steps = tuple(
         _kept(entry, skipped[entry.name], skipped[entry.name])
         if entry.name in skipped
         else _step(entry, rules, seed=seed, ties=recipe.ties)
         for entry, rules in zip(found, matched, strict=True)
     )
+    streams_are_single(steps)
     return Plan(steps, seed, str(recipe), overridden_rules(matched))
 
 

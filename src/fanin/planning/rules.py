@@ -11,7 +11,7 @@ from torch import nn
 
 from fanin.errors import ArgumentError
 from fanin.geometry import Layout
-from fanin.initializers import Initializer
+from fanin.initializers import BUILDERS, Initializer
 from fanin.model import Entry, Site, matches, module_type
 
 __all__ = ["Content", "Keep", "Match", "Rule", "keep", "rule"]
@@ -194,6 +194,12 @@ def rule(
             f"rule: an initializer is a description such as zeros(), or keep(). "
             f"Got {initializer!r} for {match!r}."
         )
+    for builder, function in BUILDERS.items():
+        if initializer is function:
+            raise ArgumentError(
+                f"rule: an initializer is what its builder returns. Got {initializer!r} for "
+                f"{match!r}. Call it: {builder}()."
+            )
     conditions = Match(
         name=name,
         types=_kinds("match", types),

@@ -61,7 +61,7 @@ def from_init_cfg(init_cfg: Cfg | Sequence[Cfg], *, base: str | Recipe | None = 
         >>> [str(step.fill) for step in plan.steps]
         ['Normal(mean=0, std=0.01)', 'Constant(value=1)', 'None', 'None']
 
-    Source: MMEngine 0.10, mmengine.model.initialize and its page "Initialization".
+    Source: MMEngine, mmengine.model.weight_init and its page "Initialization".
     """
     entries = [init_cfg] if isinstance(init_cfg, Mapping) else init_cfg
     if isinstance(entries, str) or not isinstance(entries, Sequence):
@@ -78,10 +78,14 @@ def _rules(cfg: Cfg, where: str) -> list[Rule]:
     """The rules of one entry: those for its layers, then those of its overrides."""
     _check_table(cfg, where)
     own = {key: value for key, value in cfg.items() if key not in ("layer", "override")}
-    weight, bias = _contents(own, where)
+    weight, bias = _contents(own, where, also=("layer", "override"))
     layers = _names(cfg.get("layer", ()), "layer", where)
     overrides = cfg.get("override", ())
-    overrides = [overrides] if isinstance(overrides, Mapping) else list(overrides)
+    overrides = [overrides] if isinstance(overrides, Mapping) else overrides
+    if not isinstance(overrides, Sequence):
+        raise ArgumentError(
+            f"init_cfg: override is a dictionary, or a list of them. Got {overrides!r} for {where}."
+        )
     if not layers and not overrides:
         raise ArgumentError(
             f"init_cfg: an entry has a layer or an override, or it sets nothing. Got {dict(cfg)} "
@@ -102,14 +106,14 @@ def _rules(cfg: Cfg, where: str) -> list[Rule]:
 def _override_rules(override: Cfg, own: Cfg, where: str) -> list[Rule]:
     """Everything below one attribute; an override that only names it repeats its entry."""
     _check_table(override, where)
-    (name,) = _names(override.get("name", ()), "name", where) or ("",)
-    if not name:
+    name = override.get("name")
+    if not _is_name(name):
         raise ArgumentError(
             f"init_cfg: an override names an attribute. Got {dict(override)} for {where}. "
             'Write name="head".'
         )
     stated = {key: value for key, value in override.items() if key != "name"} or own
-    weight, bias = _contents(stated, where)
+    weight, bias = _contents(stated, where, also=("name",))
     label = f"init_cfg {stated['type']} of {name}"
     return [
         rule(f"{name}.**", weight, parameter="weight", label=label),
@@ -117,8 +121,8 @@ def _override_rules(override: Cfg, own: Cfg, where: str) -> list[Rule]:
     ]
 
 
-def _contents(cfg: Cfg, where: str) -> tuple[Initializer, Initializer]:
-    """What weights and biases get, by the type of an entry and its numbers."""
+def _contents(cfg: Cfg, where: str, *, also: tuple[str, ...]) -> tuple[Initializer, Initializer]:
+    """What weights and biases get, by the type and the numbers; ``also`` are keys read before."""
     kind = cfg.get("type")
     if kind == "Pretrained":
         raise ArgumentError(
@@ -134,7 +138,7 @@ def _contents(cfg: Cfg, where: str) -> tuple[Initializer, Initializer]:
     takes = inspect.signature(_WEIGHTS[kind]).parameters
     for key in numbers:
         if key not in takes:
-            known = one_of(str(key), [*takes, *_BIAS, "layer", "override"])
+            known = one_of(str(key), [*takes, *_BIAS, *also])
             raise UnknownNameError(f"init_cfg: a key of {kind}. Got {key!r} for {where}. {known}")
     if kind == "Constant" and "val" not in numbers:
         raise ArgumentError(f"init_cfg: Constant has a val. Got none for {where}. Write val=1.")
@@ -179,7 +183,8 @@ def _trunc_normal(mean: float = 0, std: float = 1, a: float = -2, b: float = 2) 
     if std <= 0:
         raise ArgumentError(f"TruncNormal: std is positive. Got {std}. Use Constant for no spread.")
     bounds = ((a - mean) / std, (b - mean) / std)
-    share = truncated_moments(*bounds)[1] if bounds[0] < bounds[1] else 1.0
+    # Rounded where the moments are: a cut far out is to leave the std as it was written.
+    share = round(truncated_moments(*bounds)[1], 12) if bounds[0] < bounds[1] else 1.0
     return trunc_normal(mean=mean, std=std * share, bounds=bounds)
 
 

@@ -75,14 +75,30 @@ def test_moments_of_the_identity_are_those_of_the_base(
 
 
 def test_a_function_of_the_whole_is_refused() -> None:
-    with pytest.raises(PlanError, match=r"entry by entry.*from_function"):
-        drawn(Mapped(Normal(), lambda x: x / x.abs().max()), (40,), torch.float32)
+    with pytest.raises(ArgumentError, match=r"entry by entry.*from_function"):
+        Mapped(Normal(), lambda x: x / x.abs().max())
+
+
+def test_a_function_without_a_value_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"a value everywhere\. Got NaN .* at -2"):
+        Mapped(Normal(), torch.log)
+
+
+def test_what_a_function_raises_is_told_with_its_origin() -> None:
+    with pytest.raises(ArgumentError, match=r"Got TypeError.*test_functions:.*lambda"):
+        Mapped(Normal(), lambda x, y: x)
+    with pytest.raises(PlanError, match=r"'weight' by rule 'weight'.*Got ValueError: no"):
+        fanin.initialize(nn.Linear(2, 2, bias=False), {"weight": from_function(refuse)}, seed=0)
+
+
+def refuse(tensor: Tensor) -> None:
+    raise ValueError("no")
 
 
 @pytest.mark.parametrize("function", [lambda x: x[:1], lambda x: 3.0])
 def test_a_result_of_another_shape_is_refused(function: object) -> None:
     with pytest.raises(ArgumentError, match="a tensor of the shape it got"):
-        drawn(Mapped(Normal(), function), (40,), torch.float32)
+        Mapped(Normal(), function)
 
 
 def test_a_function_gets_the_whole_tensor_and_a_generator() -> None:

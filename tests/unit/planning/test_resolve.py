@@ -121,7 +121,7 @@ def test_a_rule_may_state_its_stream() -> None:
     assert key is not None
     assert key.name == "old.name"
     with pytest.raises(PlanError, match=r"a stream feeds one parameter.*'0\.weight'.*'0\.bias'"):
-        fanin.plan(net(), FLAT + rule("0.*", ones(), stream="one"), seed=0)
+        fanin.plan(net(), FLAT + rule("0.*", normal(), stream="one"), seed=0)
 
 
 class Scale(nn.Module):
@@ -200,3 +200,50 @@ def test_a_layout_has_the_shape_of_its_parameter() -> None:
     fanin.register_adapter(Odd, lambda module, name: fanin.Layout.vector(7))
     with pytest.raises(LayoutError, match="Correct the adapter of Odd"):
         fanin.plan(Odd(2, 2), "kaiming", seed=0)
+
+
+def test_one_stream_for_two_parameters_is_refused() -> None:
+    borrowed = rule("2.weight", normal(), stream="0.weight")
+    recipe = Recipe("r", 1, (rule("**", normal()),)) + borrowed
+    with pytest.raises(PlanError, match=r"'0\.weight' for '0\.weight' and '2\.weight'"):
+        fanin.plan(net(), recipe, seed=0)
+    fanin.plan(net(), FLAT + borrowed, seed=0)  # a constant has no stream to share
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (nn.init.xavier_normal_, r"AttributeError.*rule '\*\* -> xavier_normal_'.*from_function"),
+        (lambda site: 0.02, r"Got 0\.02 for '0\.weight'"),
+        (lambda site: normal(std="x"), r"std is a finite number"),
+    ],
+)
+def test_a_function_in_a_rule_chooses_an_initializer(content: object, message: str) -> None:
+    with pytest.raises((PlanError, ArgumentError), match=message):
+        fanin.plan(net(), {"**": content}, seed=0)
+
+
+def test_a_function_may_choose_to_keep() -> None:
+    plan = fanin.plan(net(), {"**": lambda site: keep() if site.attribute == "bias" else zeros()})
+    assert [step.fill for step in plan.steps] == [Constant(0.0), None, Constant(0.0), None]
+
+
+def test_a_builder_is_called() -> None:
+    with pytest.raises(ArgumentError, match=r"Call it: zeros\(\)"):
+        fanin.plan(net(), {"**": zeros}, seed=0)
+
+
+@pytest.mark.parametrize("recipe", [zeros(), 3, None])
+def test_what_is_no_recipe_is_refused(recipe: object) -> None:
+    with pytest.raises(ArgumentError, match="a recipe is a name, a Recipe"):
+        fanin.plan(net(), recipe, seed=0)
+
+
+def test_what_is_no_model_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"a model is an nn\.Module. Got str"):
+        fanin.plan("kaiming", FLAT, seed=0)
+
+
+def test_a_module_in_only_is_told_how_to_be_written() -> None:
+    with pytest.raises(PlanError, match=r"write '0\.\*\*'"):
+        fanin.plan(net(), FLAT, seed=0, only="0")
