@@ -15,6 +15,7 @@ __all__ = [
     "FaninError",
     "LayoutError",
     "PlanError",
+    "ProbeError",
     "UnknownNameError",
     "one_of",
 ]
@@ -46,6 +47,10 @@ class DtypeError(FaninError, TypeError):
 
 class PlanError(FaninError, RuntimeError):
     """A plan cannot be made for this model, or cannot be applied to it."""
+
+
+class ProbeError(FaninError, RuntimeError):
+    """A forward or backward pass that was to be measured raised; the cause is chained."""
 
 
 def one_of(name: str, choices: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from fanin.errors import PlanError
 __all__ = ["check_target", "whole_file"]
 
 
-def check_target(path: Path, *, force: bool) -> None:
+def check_target(path: Path, *, force: bool, option: str = "--out") -> None:
     """Refuse early what `whole_file` would refuse after the work is done."""
     try:
         path.resolve()
@@ -23,26 +23,26 @@ def check_target(path: Path, *, force: bool) -> None:
         pass
     except (OSError, RuntimeError) as error:  # too long a name, a loop of links
         reason = getattr(error, "strerror", None) or error
-        raise PlanError(f"--out: cannot write {str(path)!r}: {reason}.") from error
+        raise PlanError(f"{option}: cannot write {str(path)!r}: {reason}.") from error
     if path.is_dir():
-        raise PlanError(f"--out: a file. Got the directory {str(path)!r}. Add a file name to it.")
+        raise PlanError(f"{option}: a file. Got the directory {str(path)!r}. Add a file name to it.")
     if path.exists() and not path.is_file():
-        raise PlanError(f"--out: a regular file. Got {str(path)!r}. Choose another name.")
+        raise PlanError(f"{option}: a regular file. Got {str(path)!r}. Choose another name.")
     if path.exists() and not force:
         raise PlanError(
-            f"--out: an existing file is not overwritten. Got {str(path)!r}. Say --force to do so."
+            f"{option}: an existing file is not overwritten. Got {str(path)!r}. Say --force to do so."
         )
     if not path.parent.is_dir():
         raise PlanError(
-            f"--out: a file in a directory that exists. Got {str(path)!r}. "
+            f"{option}: a file in a directory that exists. Got {str(path)!r}. "
             f"Create {str(path.parent)!r} first."
         )
     if not os.access(path.parent, os.W_OK):
-        raise PlanError(f"--out: a file in a directory one may write to. Got {str(path)!r}.")
+        raise PlanError(f"{option}: a file in a directory one may write to. Got {str(path)!r}.")
 
 
 @contextmanager
-def whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
+def whole_file(path: Path, *, force: bool, option: str = "--out") -> Iterator[IO[bytes]]:
     """Open a temporary file beside ``path`` that takes its place when the block succeeds.
 
     After any exception, an interrupt included, there is no temporary file and ``path`` is as it
@@ -51,7 +51,7 @@ def whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
     Raises:
         PlanError: when the file cannot be written, or exists and ``force`` is not given.
     """
-    check_target(path, force=force)
+    check_target(path, force=force, option=option)
     target = path.resolve()  # through a link, to what it points at
     temporary = None
     try:
@@ -63,11 +63,11 @@ def whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
-        check_target(path, force=force)
+        check_target(path, force=force, option=option)
         os.replace(temporary, target)
         temporary = None
     except OSError as error:
-        raise PlanError(f"--out: cannot write {str(path)!r}: {error.strerror or error}.") from error
+        raise PlanError(f"{option}: cannot write {str(path)!r}: {error.strerror or error}.") from error
     finally:
         if temporary is not None:
             with suppress(FileNotFoundError):

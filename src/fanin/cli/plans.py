@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from torch import nn
 
 import fanin
 from fanin.cli.models import build_model, parse_arguments
+from fanin.cli.one_initializer import AS_BUILT, one_initializer
 from fanin.errors import ArgumentError, PlanError, UnknownNameError, one_of
 from fanin.initializers import parse
 from fanin.model import sites
@@ -19,7 +20,7 @@ from fanin.model.materialize import materialize
 from fanin.planning import Plan, Recipe, keep, rule
 from fanin.recipes import get_recipe, load_recipe
 
-__all__ = ["Request", "checked_seed", "make_plan", "with_memory"]
+__all__ = ["Request", "build", "checked_seed", "make_plan", "seed_torch", "with_memory"]
 
 _DTYPES = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 
@@ -34,26 +35,29 @@ class Request(NamedTuple):
     """A model and what it should start from, as typed."""
 
     model: str
-    recipe: str
+    recipe: str | None  # None: as the constructor makes it, but for the two below
     seed: int
     overrides: Sequence[str] = ()
     arguments: Sequence[str] = ()
     dtype: str | None = None
+    init: str | None = None
 
 
-def make_plan(request: Request) -> tuple[nn.Module, Plan]:
+def make_plan(
+    request: Request, *, prepare: Callable[[nn.Module], object] = lambda model: None
+) -> tuple[nn.Module, Plan]:
     """The model without its values, and its plan: all input is checked here.
+
+    Args:
+        request: as typed.
+        prepare: called with the model before it is planned for.
 
     Raises:
         FaninError: for whatever was typed and makes no sense, or no plan.
     """
-    recipe = _recipe(request.recipe, request.overrides)
-    if request.dtype is not None and request.dtype not in _DTYPES:
-        raise UnknownNameError(
-            f"--dtype: one of a closed list. Got {request.dtype!r}. "
-            f"{one_of(request.dtype, _DTYPES)}"
-        )
-    model = _build(request, with_values=False)
+    recipe = _recipe(request)
+    model = build(request, with_values=False)
+    prepare(model)
     try:
         return model, fanin.plan(model, recipe, seed=request.seed)
     except PlanError as error:
@@ -65,10 +69,23 @@ def with_memory(model: nn.Module, made: Plan, request: Request) -> nn.Module:
     tensors = {site.name: site.tensor for site in sites(model)}
     kept = [step for step in made.steps if step.fill is None and not step.is_pending]
     if any(tensors[step.name].is_meta for step in kept if step.name in tensors):
-        return _build(request, with_values=True)
+        return build(request, with_values=True)
     written = {name for step in made.steps if step.fill is not None for name in step.names}
     materialize(model, device="cpu", buffers=written)
     return model
+
+
+def build(request: Request, *, with_values: bool) -> nn.Module:
+    """The model as its constructor makes it from this seed; see `build_model`."""
+    if request.dtype is not None and request.dtype not in _DTYPES:
+        raise UnknownNameError(
+            f"--dtype: one of a closed list. Got {request.dtype!r}. "
+            f"{one_of(request.dtype, _DTYPES)}"
+        )
+    seed_torch(request.seed)  # for what a constructor draws and the plan keeps
+    arguments = parse_arguments(request.arguments)
+    model = build_model(request.model, arguments, with_values=with_values)
+    return model if request.dtype is None else model.to(getattr(torch, request.dtype))
 
 
 def checked_seed(seed: int | None) -> int:
@@ -79,17 +96,16 @@ def checked_seed(seed: int | None) -> int:
     return seed
 
 
-def _build(request: Request, *, with_values: bool) -> nn.Module:
-    seed = request.seed  # for what a constructor draws and the plan keeps
+def seed_torch(seed: int) -> None:
+    """Seed torch's generators with a seed of ours, which may be beyond what they take."""
     torch.manual_seed(seed - 2**64 if seed >= 2**63 else seed)
-    arguments = parse_arguments(request.arguments)
-    model = build_model(request.model, arguments, with_values=with_values)
-    return model if request.dtype is None else model.to(getattr(torch, request.dtype))
 
 
-def _recipe(text: str, overrides: Sequence[str]) -> Recipe:
-    recipe = _named_recipe(text)
-    for override in overrides:
+def _recipe(request: Request) -> Recipe:
+    recipe = AS_BUILT if request.recipe is None else _named_recipe(request.recipe)
+    if request.init is not None:
+        recipe = recipe + one_initializer(parse(request.init), alone=request.recipe is None)
+    for override in request.overrides:
         name, separator, initializer = override.partition("=")
         if not (separator and name and initializer):
             raise ArgumentError(

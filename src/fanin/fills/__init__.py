@@ -8,6 +8,7 @@ that a last-digit difference between two machines' math libraries cannot reach a
 from fanin.fills.composite import Packed as Packed
 from fanin.fills.composite import Part as Part
 from fanin.fills.composite import Rearranged as Rearranged
+from fanin.fills.composite import packed as packed
 from fanin.fills.elementwise import Constant as Constant
 from fanin.fills.elementwise import Normal as Normal
 from fanin.fills.elementwise import TruncNormal as TruncNormal

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from fanin.fills.elementwise import Constant
 from fanin.fills.fill import Fill
 
-__all__ = ["Packed", "Part", "Rearranged"]
+__all__ = ["Packed", "Part", "Rearranged", "packed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +78,12 @@ class Packed(Fill):
             mean += share * m
             square += share * (s * s + m * m)
         return mean, math.sqrt(max(square - mean * mean, 0.0))
+
+
+def packed(dim: int, parts: Sequence[Part], *, size: int) -> Fill:
+    """Parts along a dim of this size; one constant where they all hold it and leave no gap."""
+    contents = {part.fill for part in parts}
+    is_full = sum(part.stop - part.start for part in parts) == size
+    if is_full and len(contents) == 1 and isinstance(parts[0].fill, Constant):
+        return parts[0].fill
+    return Packed(dim, tuple(parts))

@@ -131,7 +131,7 @@ def _check_elementwise(fill: Mapped) -> None:
     sample = _quantiles(fill.base, _SAMPLE)
     values = torch.linspace(-2, 2, _SAMPLE) if sample is None else sample.float()
     together = fill.apply(values.clone())
-    apart = torch.cat([fill.apply(piece.clone()) for piece in values.split(_SAMPLE // 4)])
+    apart = torch.cat([fill.apply(piece.clone()) for piece in torch.split(values, _SAMPLE // 4)])
     if not torch.allclose(together, apart, rtol=1e-4, equal_nan=True):
         raise ArgumentError(
             f"mapped: a function is applied entry by entry. Got {origin_of(fill.function)}, whose "

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from fanin.errors import ArgumentError, LayoutError, UnknownNameError, one_of
-from fanin.fills import Constant, Fill, Packed, Part
+from fanin.fills import Fill, Part, packed
 from fanin.geometry import Layout
 
 __all__ = ["BUILDERS", "WORDS", "Initializer", "build", "check_numbers", "register", "value_text"]
@@ -57,14 +57,11 @@ class Initializer:
         """
         if not layout.parts:
             return self._resolve_one(layout)
-        parts = tuple(
+        parts = [
             Part(name, start, stop, self._resolve_one(part))
             for name, start, stop, part in layout.split()
-        )
-        contents = {part.fill for part in parts}
-        if len(contents) == 1 and isinstance(parts[0].fill, Constant):
-            return parts[0].fill
-        return Packed(layout.part_dim, parts)
+        ]
+        return packed(layout.part_dim, parts, size=layout.shape[layout.part_dim])
 
     def to_json(self) -> dict[str, Any]:
         """Name and arguments as plain data.

@@ -129,5 +129,6 @@ def _tensor_hooks(tensor: torch.Tensor) -> Iterator[str]:
 
 def _function_name(hook: Any) -> str:
     """The name of a function or method, of what a partial calls, else the class of an object."""
+    hook = getattr(hook, "hook", hook)  # torch wraps those of load_state_dict
     function = getattr(hook, "func", hook)
     return str(getattr(function, "__name__", type(function).__name__))

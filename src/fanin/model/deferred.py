@@ -193,8 +193,10 @@ class _Construction:
 
     def _write(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         target = args[0] if args else None
-        if isinstance(target, Tensor) and target.is_meta:
+        if isinstance(target, Tensor) and target.is_meta and 0 in _written(func):
             return self._write_meta(func, target, args, kwargs)
+        if self.values:
+            args = tuple(self._value(arg) for arg in args)
         read = [value for place, value in _places(args, kwargs) if place not in _written(func)]
         origin = self._origin(read)
         if origin is not None:
@@ -219,12 +221,18 @@ class _Construction:
             self.values.pop(storage, None)
             return target
         origin = self.origins.get(storage)
-        if func in _COPY and is_whole and origin is not None and not args[1].is_meta:
+        is_known = func in _COPY and not self._value(args[1]).is_meta
+        if is_known and is_whole and origin is not None:
             self.values.setdefault(
                 storage, torch.empty(target.numel(), dtype=target.dtype, device=origin.device)
             )
         if storage not in self.values:
-            return func(*args, **kwargs)
+            try:
+                return func(*args, **kwargs)
+            except Exception as error:
+                if origin is None:
+                    raise
+                raise _no_value(str(func), origin) from error
         func(*(self._value(arg) for arg in args), **kwargs)
         return target
 

@@ -89,13 +89,13 @@ def inspect(
         >>> model = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
         >>> _ = model[0].bias.requires_grad_(False)
         >>> print(inspect(model))
-        name           class or shape  dtype    parameters  notes
-        -------------  --------------  -------  ----------  ------
-        (model)        Sequential                        8
-        ├─ 0           Linear                            8
-        │  ├─ weight   2×3             float32           6
-        │  └─ bias     2               float32           2  frozen
-        └─ 1           ReLU
+        name          class or shape  dtype    parameters  notes
+        ------------  --------------  -------  ----------  ------
+        (model)       Sequential                        8
+        ├─ 0          Linear                            8
+        │  ├─ weight  2×3             float32           6
+        │  └─ bias    2               float32           2  frozen
+        └─ 1          ReLU
         <BLANKLINE>
         8 parameters in 2 tensors, 6 of them trainable; 32 B.
     """

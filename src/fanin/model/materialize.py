@@ -58,6 +58,8 @@ def materialize(
     _check_arguments(place, dtype)
     move = _Move(place, dtype)
     move.pending = _pending_buffers(model, buffers) | _pending_parameters(model)
+    if not (move.pending or place or dtype):
+        return
     # Private, and the one method that modules override to learn of new memory: RNNs, FSDP.
     apply: Callable[[_Move], nn.Module] = model._apply
     with _in_place_conversion():
@@ -71,7 +73,7 @@ def materialize(
 def _pending_parameters(model: nn.Module) -> dict[int, Tensor]:
     """The meta parameters by id, after every reason not to exchange one of them."""
     found: dict[int, Tensor] = {}
-    graphs = _detach_results(model)
+    behind = _behind_results(model)
     seen: dict[torch.UntypedStorage, str] = {}
     for name, parameter in model.named_parameters():
         if parameter.device.type != "meta":
@@ -79,9 +81,7 @@ def _pending_parameters(model: nn.Module) -> dict[int, Tensor]:
         found[id(parameter)] = parameter
         if nn.parameter.is_lazy(parameter):
             continue
-        if parameter.grad is not None or is_in_use(parameter):
-            for module, attribute, result in graphs:
-                module.__dict__[attribute] = result
+        if parameter.grad is not None or (is_in_use(parameter) and id(parameter) not in behind):
             raise PlanError(
                 "materialize: a parameter gets its memory before its first forward. Got a "
                 f"gradient, a graph or a hook on its gradient's node for {name!r}. Delete what a "
@@ -97,20 +97,17 @@ def _pending_parameters(model: nn.Module) -> dict[int, Tensor]:
     return found
 
 
-def _detach_results(model: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
-    """Release the graphs that modules hold in plain attributes; what was there before.
+def _behind_results(model: nn.Module) -> set[int]:
+    """The ids of parameters of modules that hold a result with its graph in a plain attribute.
 
-    The older `torch.nn.utils.weight_norm` keeps the weight so, and computes it at each forward.
+    The older `torch.nn.utils.weight_norm` keeps the weight so, and makes it anew at each forward.
     """
-    found = [
-        (module, attribute, value)
+    return {
+        id(parameter)
         for module in model.modules()
-        for attribute, value in vars(module).items()
-        if isinstance(value, Tensor) and value.device.type == "meta" and not value.is_leaf
-    ]
-    for module, attribute, value in found:
-        module.__dict__[attribute] = value.detach()
-    return found
+        if any(isinstance(value, Tensor) and not value.is_leaf for value in vars(module).values())
+        for parameter in module.parameters(recurse=False)
+    }
 
 
 def _pending_buffers(model: nn.Module, named: Collection[str]) -> dict[int, Tensor]:
@@ -155,12 +152,15 @@ class _Move:
     wrappers: list[tuple[Tensor, dict[str, object]]] = field(default_factory=list)
 
     def __call__(self, tensor: Tensor) -> Tensor:
+        is_wrapper = is_traceable_wrapper_subclass(tensor)
+        if is_wrapper:  # _apply exchanges these, attributes and all
+            self.wrappers.append((tensor, dict(tensor.__dict__)))
         if tensor.device.type != "meta":
-            return tensor.to(self.device, self._dtype_of(tensor))
+            dtype = self._dtype_of(tensor)
+            return tensor.to(self.device, dtype) if self.device or dtype else tensor
         if id(tensor) not in self.pending:
             return tensor  # an attribute that its module hands to _apply: not ours to fill
-        if is_traceable_wrapper_subclass(tensor):  # _apply exchanges these, attributes and all
-            self.wrappers.append((tensor, dict(tensor.__dict__)))
+        if is_wrapper:
             return self._memory(tensor)
         take_over(tensor, self._memory(tensor))
         forget_device(tensor)

@@ -16,7 +16,7 @@ _FEW = 3  # like siblings in a row, from which on only one of them is shown
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Counts over a model in which tied tensors are one; what lazy ones will hold is not in them.
+    """Counts over a model. Tied tensors are one, and lazy ones are in none but their own count.
 
     Args:
         parameters: elements of all parameters.
@@ -25,7 +25,7 @@ class Totals:
         parameter_bytes: their size in memory.
         buffer_tensors: how many buffers there are.
         buffer_bytes: their size in memory.
-        lazy_tensors: how many parameters have no shape yet.
+        lazy_tensors: how many tensors have no shape yet.
         devices: where the tensors are.
     """
 
@@ -43,8 +43,9 @@ class Totals:
         """Of a module and all below it."""
         tensors = list(root.all_tensors())
         owners = [tensor for tensor in tensors if not tensor.tied_to]
-        parameters = [tensor for tensor in owners if not tensor.is_buffer]
-        held = [tensor for tensor in owners if tensor.is_buffer]
+        shaped = [tensor for tensor in owners if tensor.shape is not None]
+        parameters = [tensor for tensor in shaped if not tensor.is_buffer]
+        held = [tensor for tensor in shaped if tensor.is_buffer]
         return cls(
             parameters=sum(tensor.numel for tensor in parameters),
             trainable=sum(tensor.numel for tensor in parameters if tensor.requires_grad),
@@ -52,7 +53,7 @@ class Totals:
             parameter_bytes=sum(tensor.num_bytes for tensor in parameters),
             buffer_tensors=len(held),
             buffer_bytes=sum(tensor.num_bytes for tensor in held),
-            lazy_tensors=sum(tensor.shape is None for tensor in owners),
+            lazy_tensors=len(owners) - len(shaped),
             devices=tuple(dict.fromkeys(tensor.device for tensor in tensors)),
         )
 
@@ -66,7 +67,7 @@ class Totals:
             size = bytes_text(self.buffer_bytes)
             text += f" {_count(self.buffer_tensors, 'buffer')}; {size}."
         if self.lazy_tensors:
-            text += f" {_count(self.lazy_tensors, 'lazy tensor')} without a shape, not counted."
+            text += f" {_count(self.lazy_tensors, 'lazy tensor')} without a shape yet."
         return text
 
 
@@ -137,12 +138,12 @@ def _runs(modules: Sequence[ModuleView], few: int) -> Iterator[list[ModuleView]]
 
     Only numbered ones: names such as ``q_proj`` and ``k_proj`` are to be read.
     """
-    for _, run in groupby(modules, key=_sort):
+    for _, run in groupby(modules, key=_kind):
         alike = list(run)
         yield from [alike] if len(alike) >= few else ([module] for module in alike)
 
 
-def _sort(module: ModuleView) -> object:
+def _kind(module: ModuleView) -> object:
     """Equal for numbered siblings that differ in nothing but their number."""
     return _likeness(module, module.name, "" if module.label.isdecimal() else module.label)
 

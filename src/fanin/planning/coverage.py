@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from fanin.errors import ArgumentError, PlanError
@@ -95,12 +95,9 @@ def streams_are_single(steps: Iterable[Step]) -> None:
             )
 
 
-def overridden_rules(matched: Sequence[Sequence[Rule]]) -> tuple[str, ...]:
-    """Rules that matched and never won, in order of first appearance."""
-    winners = {id(chosen[-1]) for chosen in matched if chosen}
-    losers = {
-        id(rule): rule.where for chosen in matched for rule in chosen if id(rule) not in winners
-    }
+def overridden_rules(matched: Sequence[Sequence[Rule]], won: Container[int]) -> tuple[str, ...]:
+    """Rules that matched and won nothing, in order of first appearance; ``won`` has ids."""
+    losers = {id(rule): rule.where for rules in matched for rule in rules if id(rule) not in won}
     return tuple(losers.values())
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from torch.nn.parameter import is_lazy
+
 from fanin.errors import FaninError, LayoutError, PlanError, one_of
-from fanin.fills import Fill, Packed, Part
+from fanin.fills import Fill, Part, packed
 from fanin.geometry import Layout
 from fanin.initializers import Initializer
 from fanin.model import Site, layout_of, missing_adapter, module_type
@@ -17,6 +19,8 @@ __all__ = ["resolve_fill", "resolve_layout", "winners"]
 
 def resolve_layout(site: Site, rules: Sequence[Rule]) -> Layout | None:
     """The axes that the last rule with a layout states, else those that the adapter does."""
+    if is_lazy(site.tensor):
+        return None
     stated = next((rule.layout for rule in reversed(rules) if rule.layout is not None), None)
     shape = tuple(site.tensor.shape)
     if stated is None:
@@ -40,7 +44,7 @@ def winners(site: Site, rules: Sequence[Rule], layout: Layout | None) -> dict[st
     Raises:
         PlanError: when a rule is for a part that the parameter does not have, or a part has none.
     """
-    if all(rule.part is None for rule in rules):
+    if is_lazy(site.tensor) or all(rule.part is None for rule in rules):
         return {"": rules[-1]}
     parts = [name for name, _ in layout.parts] if layout is not None else []
     for rule in rules:
@@ -63,7 +67,7 @@ def winners(site: Site, rules: Sequence[Rule], layout: Layout | None) -> dict[st
     return {"": chosen[parts[0]]} if len(only_one) == 1 else chosen
 
 
-def resolve_fill(site: Site, chosen: dict[str, Rule], layout: Layout | None) -> Fill | None:
+def resolve_fill(site: Site, chosen: Mapping[str, Rule], layout: Layout | None) -> Fill | None:
     """What the winning rules ask for; None where all of it is kept."""
     if "" in chosen:
         return _resolved(site, chosen[""], layout)
@@ -73,7 +77,7 @@ def resolve_fill(site: Site, chosen: dict[str, Rule], layout: Layout | None) -> 
         fill = _resolved(site, chosen[name], piece)
         if fill is not None:
             parts.append(Part(name, start, stop, fill))
-    return Packed(layout.part_dim, tuple(parts)) if parts else None
+    return packed(layout.part_dim, parts, size=layout.shape[layout.part_dim]) if parts else None
 
 
 def _resolved(site: Site, rule: Rule, layout: Layout | None) -> Fill | None:

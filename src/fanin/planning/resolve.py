@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from fanin.errors import ArgumentError
+from fanin.geometry import Layout
 from fanin.model import Entry, entries, module_type
 from fanin.model.deferred import is_computed
 from fanin.planning.checks import check_dtype, check_parametrized
@@ -61,14 +62,19 @@ def make_plan(
             skipped[entry.name] = "from the constructor"
     written = [(e, rules) for e, rules in zip(found, matched, strict=True) if e.name not in skipped]
     every_parameter_has_a_rule([entry for entry, rules in written if not rules])
-    steps = tuple(
-        _kept(entry, skipped[entry.name], skipped[entry.name])
-        if entry.name in skipped
-        else _step(entry, rules, seed=seed, ties=recipe.ties)
-        for entry, rules in zip(found, matched, strict=True)
-    )
+    steps: list[Step] = []
+    won: set[int] = set()  # ids of rules
+    for entry, rules in zip(found, matched, strict=True):
+        if entry.name in skipped:
+            steps.append(_kept(entry, skipped[entry.name], skipped[entry.name]))
+            won.update(map(id, rules[-1:]))
+            continue
+        layout = resolve_layout(entry.owner, rules)
+        chosen = winners(entry.owner, rules, layout)
+        won.update(map(id, chosen.values()))
+        steps.append(_step(entry, rules, chosen, layout, seed=seed, ties=recipe.ties))
     streams_are_single(steps)
-    return Plan(steps, seed, str(recipe), overridden_rules(matched))
+    return Plan(tuple(steps), seed, str(recipe), overridden_rules(matched, won))
 
 
 def _matched(rules: Sequence[Rule], found: Sequence[Entry]) -> list[list[Rule]]:
@@ -100,19 +106,23 @@ def _is_from_constructor(entry: Entry, rules: Sequence[Rule]) -> bool:
     return was_handed and rules[-1].match.name is None
 
 
-def _step(entry: Entry, rules: Sequence[Rule], *, seed: int, ties: Mapping[str, str]) -> Step:
-    """The step that the last of the matching rules asks for."""
-    site, rule = entry.owner, rules[-1]
-    if is_lazy(entry.tensor) and not isinstance(rule.initializer, Keep):
-        key = Key(seed, rule.stream or ties.get(entry.name, entry.name))
-        dtype, where = entry.tensor.dtype, rule.where
-        return Step(
-            entry.name, entry.aliases, (), dtype, None, None, key, where, pending=tuple(rules)
-        )
-    layout = resolve_layout(site, rules) if not is_lazy(entry.tensor) else None
-    chosen = winners(site, rules, layout)
+def _step(
+    entry: Entry,
+    rules: Sequence[Rule],
+    chosen: Mapping[str, Rule],
+    layout: Layout | None,
+    *,
+    seed: int,
+    ties: Mapping[str, str],
+) -> Step:
+    """The step that the winning rules ask for; one that waits where there is no shape yet."""
+    site, where = entry.owner, "; ".join(_by_part(chosen))
+    streams = (rule.stream for rule in reversed(rules) if rule.part is None)
+    key = Key(seed, next(streams, None) or ties.get(entry.name, entry.name))
+    if is_lazy(entry.tensor) and not isinstance(rules[-1].initializer, Keep):
+        names, dtype = (entry.name, entry.aliases), entry.tensor.dtype
+        return Step(*names, (), dtype, None, None, key, where, pending=tuple(rules))
     fill = resolve_fill(site, chosen, layout)
-    where = "; ".join(_by_part(chosen))
     if fill is None:
         return _kept(entry, where, _reason(rules))
     check_dtype(entry, fill, where)
@@ -123,7 +133,7 @@ def _step(entry: Entry, rules: Sequence[Rule], *, seed: int, ties: Mapping[str, 
         dtype=entry.tensor.dtype,
         layout=layout,
         fill=fill,
-        key=Key(seed, rule.stream or ties.get(entry.name, entry.name)),
+        key=key,
         rule=where,
         reason=_reason(rules),
         note=site.through.note if site.through is not None else "",
@@ -134,7 +144,7 @@ def _step(entry: Entry, rules: Sequence[Rule], *, seed: int, ties: Mapping[str, 
 
 def _kept(entry: Entry, rule: str, reason: str) -> Step:
     shape = () if is_lazy(entry.tensor) else tuple(entry.tensor.shape)
-    layout = None if is_lazy(entry.tensor) else resolve_layout(entry.owner, ())
+    layout = resolve_layout(entry.owner, ())
     dtype = entry.tensor.dtype
     return Step(entry.name, entry.aliases, shape, dtype, layout, None, None, rule, reason)
 

@@ -194,6 +194,11 @@ def rule(
             f"rule: an initializer is a description such as zeros(), or keep(). "
             f"Got {initializer!r} for {match!r}."
         )
+    if part is not None and stream is not None:
+        raise ArgumentError(
+            f"rule: a stream is that of a whole parameter. Got stream={stream!r} for {part=}. "
+            "Each part has a stream of its own, made from the parameter's."
+        )
     for builder, function in BUILDERS.items():
         if initializer is function:
             raise ArgumentError(

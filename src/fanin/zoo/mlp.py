@@ -16,16 +16,17 @@ def mlp(
     *,
     depth: int = 3,
     width: int = 256,
-    activation: str = "ReLU",
+    activation: str | None = "ReLU",
     in_features: int = 784,
     out_features: int = 10,
 ) -> nn.Sequential:
-    """``depth`` linear layers with an activation between each two.
+    """``depth`` linear layers with an activation between each two, or with none.
 
     Args:
         depth: number of linear layers, at least 1.
         width: units of every hidden layer.
-        activation: name of a class in `torch.nn`, in any case (``"gelu"``, ``"Tanh"``).
+        activation: name of a class in `torch.nn`, in any case (``"gelu"``, ``"Tanh"``); ``"none"``
+            or None for a net of linear layers alone.
         in_features: size of the input.
         out_features: size of the output.
 
@@ -38,14 +39,17 @@ def mlp(
     Example:
         >>> [type(layer).__name__ for layer in mlp(depth=2, activation="tanh")]
         ['Linear', 'Tanh', 'Linear']
+        >>> [type(layer).__name__ for layer in mlp(depth=2, activation="none")]
+        ['Linear', 'Linear']
     """
     if depth < 1:
         raise ValueError(f"mlp: depth counts the linear layers, at least 1. Got {depth}.")
-    make_activation = _activation(activation)
     sizes = [in_features, *[width] * (depth - 1), out_features]
-    layers: list[nn.Module] = []
-    for size_in, size_out in pairwise(sizes):
-        layers += [nn.Linear(size_in, size_out), make_activation()]
+    linear = [nn.Linear(*both) for both in pairwise(sizes)]
+    if activation is None or activation.lower() == "none":
+        return nn.Sequential(*linear)
+    make_activation = _activation(activation)
+    layers = [layer for each in linear for layer in (each, make_activation())]
     return nn.Sequential(*layers[:-1])
 
 
@@ -55,6 +59,6 @@ def _activation(name: str) -> type[nn.Module]:
             found: type[nn.Module] = getattr(nn, known)
             return found
     raise ValueError(
-        f"mlp: activation is the name of a class in torch.nn, such as relu, gelu or tanh. "
-        f"Got {name!r}."
+        f"mlp: activation is the name of a class in torch.nn, such as relu, gelu or tanh, or "
+        f"none. Got {name!r}."
     )

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
+import fanin
 from fanin.errors import PlanError
 from fanin.model.deferred import asked_device, deferred, is_computed
 from fanin.model.materialize import materialize
@@ -76,6 +77,7 @@ def test_memory_that_nobody_wrote_is_deferred(empty: Callable[[], torch.Tensor])
         lambda: torch.full((3,), 2.0, out=torch.empty(3)),
         lambda: torch._foreach_add([torch.empty(3).zero_()], 1.0)[0],
         lambda: torch.tensor([1.0, 2.0, 3.0]),
+        lambda: fanin.init.constant_(torch.empty(3), 2.0),
     ],
 )
 def test_a_computed_value_stays(value: Callable[[], torch.Tensor]) -> None:
@@ -350,6 +352,7 @@ def test_a_parametrization_without_state_is_deferred() -> None:
         lambda weight: weight.nonzero(),
         lambda weight: bool((weight > 0).all()),
         lambda weight: torch.zeros(2).copy_(weight),
+        lambda weight: torch.dot(weight, torch.ones(2), out=torch.zeros(())),
     ],
 )
 def test_reading_a_value_that_is_not_there_is_refused(

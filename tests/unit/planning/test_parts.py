@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import fanin
-from fanin.errors import LayoutError, PlanError
+from fanin.errors import ArgumentError, LayoutError, PlanError
 from fanin.fills import Constant, Normal, Packed
 from fanin.geometry import Fans, Layout
 from fanin.initializers import kaiming_normal, normal, ones, xavier_uniform, zeros
@@ -101,3 +101,22 @@ def test_axes_that_do_not_fit_are_refused() -> None:
         fanin.plan(nn.Linear(4, 3, bias=False), rule("*", ones(), layout=Layout.vector(2, 2)))
     with pytest.raises(LayoutError, match="an axis is a dim of the parameter"):
         fanin.plan(nn.Linear(4, 3), rule("*", ones(), layout=Layout(in_axes=(1,))), seed=0)
+
+
+def test_a_rule_that_won_a_part_is_not_overridden() -> None:
+    rules = (rule("in_proj_*", ones(), label="all"), rule("in_proj_weight", normal(), part="q"))
+    plan = fanin.plan(attention(), FLAT + rules, seed=0)
+    assert plan.overridden == ()
+    assert "in_proj_bias     24     -             1 " in str(plan)
+    both = (*rules, rule("in_proj_*", zeros(), part="*"))
+    assert fanin.plan(attention(), FLAT + both, seed=0).overridden == ("all", "in_proj_weight")
+
+
+def test_parts_that_hold_one_constant_are_one() -> None:
+    step = fanin.plan(attention(), FLAT + rule("in_proj_bias", zeros(), part="v"), seed=0).steps[1]
+    assert step.fill == Constant(0.0)
+
+
+def test_a_part_has_no_stream_of_its_own() -> None:
+    with pytest.raises(ArgumentError, match=r"stream='s' for part='q'"):
+        rule("in_proj_weight", ones(), part="q", stream="s")

@@ -1,0 +1,267 @@
+"""`fanin probe`: do signals and gradients survive the depth of a model?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from torch import nn
+from typer.core import TyperCommand
+
+from fanin.cli.inputs import InputOptions, Inputs, make_inputs
+from fanin.cli.options import Arguments, DtypeName, Model, Overrides, Seed
+from fanin.cli.plans import Request, build, checked_seed, make_plan, seed_torch, with_memory
+from fanin.cli.passing import pass_progress
+from fanin.cli.reports import STDOUT, ReportFiles, print_reports
+from fanin.errors import ArgumentError, FaninError, ProbeError
+from fanin.initializers import BUILDERS
+from fanin.model.lazy import infer_shapes
+from fanin.planning import Plan
+from fanin.probing.probe import probe as probe_model
+from fanin.probing.signal_report import SignalReport
+from fanin.recipes.registry import RECIPES
+
+__all__ = ["ProbeCommand", "probe"]
+
+_NOT_HEALTHY = 1
+
+
+class ProbeCommand(TyperCommand):
+    """Lets `--json` go without a file, which it takes for one only if it ends in .json."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the sign for stdout where no file follows."""
+        following = [*args[1:], ""]
+        pairs = (
+            (arg, STDOUT) if arg == "--json" and not _is_json_file(after) else (arg,)
+            for arg, after in zip(args, following, strict=True)
+        )
+        return super().parse_args(ctx, [text for pair in pairs for text in pair])
+
+
+def probe(
+    model: Model,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            "-r",
+            help="As for init. Without it and --init: as the constructor makes it.",
+        ),
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="INIT",
+            help="One initializer for all weights of two dims or more, as in 'normal(std=1)': on "
+            "top of --recipe; without one biases are zero, norms the identity, and the rest as "
+            "the constructor makes it.",
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R1,R2",
+            help="Recipes to put side by side, with what --recipe and --init say if given.",
+        ),
+    ] = None,
+    depth: Annotated[int | None, typer.Option(help="--arg depth=…")] = None,
+    width: Annotated[
+        int | None,
+        typer.Option(help="--arg width=…; for zoo:mlp also --arg in_features=…, unless given."),
+    ] = None,
+    activation: Annotated[
+        str | None, typer.Option(help="--arg activation=…; none for zoo:mlp without any.")
+    ] = None,
+    in_features: Annotated[int | None, typer.Option(help="--arg in_features=…")] = None,
+    arguments: Arguments = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of weights and inputs, in [0, 2**64). Without it a fresh one is drawn."),
+    ] = None,
+    dtype: DtypeName = None,
+    batch: Annotated[int | None, typer.Option(help="Inputs to draw.  [default: 16]")] = None,
+    input_shape: Annotated[
+        str | None,
+        typer.Option(metavar="3,224,224", help="Of one input, drawn from N(0, 1)."),
+    ] = None,
+    length: Annotated[
+        int | None, typer.Option(help="Of a text, for hf: models that take token ids.  [default: 32]")
+    ] = None,
+    input_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--input", help="A .npy, .pt, .safetensors (the whole batch) or image file instead."
+        ),
+    ] = None,
+    train: Annotated[
+        bool, typer.Option("--train/--eval", help="Mode of the model.  [default: train]", show_default=False)
+    ] = True,
+    backward: Annotated[
+        bool, typer.Option("--backward/--no-backward", help="Also measure gradients.")
+    ] = True,
+    every: Annotated[bool, typer.Option("--every", help="Show every call.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write one page.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write a picture.")] = None,
+    json: Annotated[
+        Path | None,
+        typer.Option(metavar="[FILE.json]", help="Write JSON; without a file print only that."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit status 1 unless every verdict is healthy.")
+    ] = False,
+) -> None:
+    """Run a batch through a model and back, and show what becomes of signals and gradients.
+
+    Nothing is trained and nothing but the files asked for is written; those are replaced where
+    they exist.
+
+    Exit status: 0, 1 for a verdict that is not healthy with --strict, 2 for bad input.
+    """
+    try:
+        files = ReportFiles(html, png, json)
+        files.check()
+        shorthand = {
+            "depth": depth,
+            "width": width,
+            "activation": activation,
+            "in_features": in_features,
+        }
+        asked = Request(
+            model,
+            recipe,
+            checked_seed(seed),
+            overrides or (),
+            _all_arguments(model, shorthand, arguments or []),
+            dtype,
+            init,
+        )
+        passing = _Pass(
+            InputOptions(input_file, batch, input_shape, length), train=train, backward=backward
+        )
+        reports = [passing.report(request) for request in _requests(asked, compare)]
+        files.write(reports)
+    except FaninError as error:
+        raise ArgumentError(str(error)) from error  # exit status 1 means not healthy
+    if json != STDOUT:
+        print_reports(reports, every=every)
+        files.say()
+    if strict and not all(report.verdict.is_healthy for report in reports):
+        raise typer.Exit(_NOT_HEALTHY)
+
+
+def _all_arguments(
+    model: str, shorthand: Mapping[str, object], arguments: Sequence[str]
+) -> list[str]:
+    """What `--arg` says, and what its shorthands say."""
+    found = [f"{key}={value}" for key, value in shorthand.items() if value is not None]
+    given = {text.partition("=")[0] for text in (*arguments, *found)}
+    if model == "zoo:mlp" and shorthand["width"] is not None and "in_features" not in given:
+        found.append(f"in_features={shorthand['width']}")  # the first layer is like the others
+    return [*arguments, *found]
+
+
+def _requests(asked: Request, compare: str | None) -> list[Request]:
+    """What was asked for; then the same model from each of the starts to compare."""
+    if compare is None:
+        return [asked]
+    starts = [start.strip() for start in re.split(r",(?![^()]*\))", compare)]
+    if not all(starts):
+        raise ArgumentError(
+            f"--compare: recipes or initializers with commas. Got {compare!r}. "
+            "As in --compare xavier,kaiming."
+        )
+    first = [asked] if asked.recipe or asked.init else []
+    found = [*first, *(_started(asked, start) for start in starts)]
+    if len(found) < 2:
+        raise ArgumentError(
+            f"--compare: at least two, --recipe and --init included. Got {compare!r} alone."
+        )
+    return found
+
+
+def _started(asked: Request, start: str) -> Request:
+    """From a recipe, or from one initializer if only an initializer is called so."""
+    name = start.partition("(")[0].strip()
+    if name in BUILDERS and name not in RECIPES:
+        return asked._replace(recipe=None, init=start)
+    return asked._replace(recipe=start, init=None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What every model that is compared goes through."""
+
+    inputs: InputOptions
+    train: bool
+    backward: bool
+
+    def report(self, request: Request) -> SignalReport:
+        """From building the model to the verdict."""
+        model, made, inputs = self._prepared(request)
+        model.train(self.train)
+        seed_torch(request.seed)  # for dropout
+        try:
+            with pass_progress(model):
+                found = probe_model(model, inputs.value, backward=self.backward, plan=made)
+        except ProbeError as error:
+            raise ArgumentError(
+                f"{error}\nThe inputs were {inputs.text}. Here --input-shape, --length and --input "
+                "say what they are, and --no-backward leaves the backward pass out."
+            ) from error
+        mode = "training" if self.train else "evaluation"
+        notes = (f"inputs: {inputs.text}; the model is in {mode} mode", *_start_notes(request))
+        return replace(
+            found,
+            title=_title(request),
+            recipe=_start(request, made),
+            seed=request.seed,
+            notes=(*notes, *found.notes),
+        )
+
+    def _prepared(self, request: Request) -> tuple[nn.Module, Plan | None, Inputs]:
+        """The model with its first values, how it got them, and what goes in."""
+
+        def inputs_for(model: nn.Module) -> Inputs:
+            inputs = make_inputs(model, request.model, self.inputs, seed=request.seed)
+            infer_shapes(model, inputs.value)  # of lazy modules
+            return inputs
+
+        if not (request.recipe or request.init or request.overrides):
+            model = build(request, with_values=True)
+            return model, None, inputs_for(model)
+        deferred, made = make_plan(request, prepare=inputs_for)
+        model = with_memory(deferred, made, request)
+        inputs = inputs_for(model)
+        made.apply(model)
+        return model, made, inputs
+
+
+def _title(request: Request) -> str:
+    arguments = f"({', '.join(request.arguments)})" if request.arguments else ""
+    return f"{request.model}{arguments}"
+
+
+def _start(request: Request, made: Plan | None) -> str:
+    """What the weights start from, as a label."""
+    if made is None:
+        return ""
+    if request.recipe and not request.init:
+        return made.recipe
+    return " + ".join(filter(None, [request.recipe, request.init, *request.overrides]))
+
+
+def _start_notes(request: Request) -> tuple[str, ...]:
+    if request.recipe or request.init:
+        return ()
+    rest = " but for --set" if request.overrides else ""
+    return (f"weights as the model's constructor makes them{rest}",)
+
+
+def _is_json_file(text: str) -> bool:
+    return text == str(STDOUT) or (text.endswith(".json") and not text.startswith("hf:"))

@@ -1,0 +1,231 @@
+"""`probe`: one forward and one backward pass, measured call by call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from fanin.errors import ArgumentError, PlanError, ProbeError
+from fanin.model import buffers, module_type, sites
+from fanin.planning import Plan
+from fanin.probing.capture import Capture, StopForward
+from fanin.probing.gradients import backward as backward_pass
+from fanin.probing.gradients import start
+from fanin.probing.isolation import undisturbed
+from fanin.probing.modules import Watched, unwrapped, watched
+from fanin.probing.signal_report import SignalReport
+from fanin.probing.tensors import tensors_in
+from fanin.probing.weights import gradient_rms, weight_rows
+
+__all__ = ["probe"]
+
+
+def probe(
+    model: nn.Module,
+    inputs: object,
+    *,
+    loss: Callable[[Any], Tensor] | None = None,
+    backward: bool = True,
+    plan: Plan | None = None,
+    stop_at_nonfinite: bool = False,
+) -> SignalReport:
+    """How signals and gradients fare in a model: one forward and one backward pass, measured.
+
+    Every call of a module that computes has a row, and so has every activation that is called as a
+    plain function (``torch.tanh``, ``F.relu``, ``x.sigmoid()``). Statistics are those of the first
+    output tensor that is no single number, in float64 accuracy; no activation is kept for them.
+
+    The model is afterwards as it was, also when a pass raises: hooks, training modes, buffers
+    (running statistics too), gradients, random generators. Autocast that is active around the call
+    holds for the forward pass.
+
+    Args:
+        model: with values, in train or eval mode, which it keeps. A wrapper such as DDP, or what
+            `torch.compile` returns, is left out: the module inside it runs.
+        inputs: a tensor; a tuple or list of positional arguments; a mapping of keyword arguments.
+        loss: a function of the model's output that returns one number. Without one it is the
+            output's own ``loss``, if it has one, or an output that is one number; otherwise a
+            random projection of the outputs, which gives each of their entries the gradient 1 or
+            -1, the same at every call.
+        backward: whether to run the backward pass.
+        plan: what the weights were meant to be, to compare with.
+        stop_at_nonfinite: end the forward pass after the first call that returns NaN or infinity.
+            That call's row states its input's statistics in any case.
+
+    Returns:
+        A `SignalReport`: ``print`` shows it; rows in the order in which calls return.
+
+    Raises:
+        PlanError: when parameters or buffers have no values yet (meta, lazy).
+        ProbeError: when the forward or the backward pass raises; the cause is chained.
+        ArgumentError: when ``loss`` returns no single number, or the plan is of another model.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2))
+        >>> report = probe(model, torch.ones(4, 8))
+        >>> [(row.name, row.kind, row.depth) for row in report.rows]
+        [('0', 'Linear', 1), ('1', 'Tanh', 1), ('2', 'Linear', 2)]
+        >>> model[0].weight.grad is None
+        True
+    """
+    model = unwrapped(model)
+    _check_values(model)
+    _check_plan(plan, model)
+    modules = watched(model)
+    capture = Capture(modules, gradients=backward, stop_at_nonfinite=stop_at_nonfinite)
+    passes = _Passes(model, capture)
+    asking = [tensor for tensor in tensors_in(inputs) if tensor.requires_grad]
+    with undisturbed(model, [tensor for tensor in asking if tensor.is_leaf]):
+        passes.run(inputs, loss, backward, asking)
+    if not passes.has_stopped:
+        passes.notes += _never_called(modules, capture.called, passes.gradients)
+    return SignalReport(
+        rows=capture.rows(),
+        weights=weight_rows(model, plan, passes.gradients),
+        loss=passes.loss,
+        title=module_type(model).__name__,
+        recipe=plan.recipe if plan is not None else "",
+        seed=plan.seed if plan is not None else None,
+        notes=tuple(passes.notes),
+    )
+
+
+@dataclass(slots=True)
+class _Passes:
+    """The two passes, and what they leave: a loss, the rms of each parameter's gradient, notes."""
+
+    model: nn.Module
+    capture: Capture
+    loss: float | None = None
+    gradients: dict[int, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    has_stopped: bool = False
+
+    def run(
+        self,
+        inputs: object,
+        loss: Callable[[Any], Tensor] | None,
+        backward: bool,
+        asking: Sequence[Tensor],
+    ) -> None:
+        try:
+            with torch.set_grad_enabled(backward):
+                output = self._forward(inputs)
+                if backward and not self.has_stopped:
+                    self._backward(output, loss, asking)
+        finally:
+            self.capture.forget_gradients()
+
+    def _forward(self, inputs: object) -> Any:
+        args, kwargs = _arguments(inputs)
+        try:
+            with self.capture.watching():
+                return self.model(*args, **kwargs)
+        except StopForward:
+            self.has_stopped = True
+            self.notes.append(f"stopped at {self.capture.last!r}: its output is not finite")
+        except Exception as error:
+            raise ProbeError(
+                f"probe: the forward pass runs through. Got {_text(error)} in "
+                f"{self.capture.where}. Correct the inputs, or that module; nothing has changed."
+            ) from error
+
+    def _backward(
+        self, output: object, loss: Callable[[Any], Tensor] | None, asking: Sequence[Tensor]
+    ) -> None:
+        wanted = [p for p in self.model.parameters() if p.requires_grad]
+        try:
+            begin = start(output, loss)
+        except ArgumentError:
+            raise
+        except Exception as error:
+            raise ProbeError(
+                f"probe: loss= takes the model's output. Got {_text(error)} for an output of type "
+                f"{type(output).__name__}. Correct the function; nothing has changed."
+            ) from error
+        if begin.loss is not None:
+            self.loss = float(begin.loss.detach())
+        if not begin.roots or not (wanted or asking):
+            self.notes.append("no gradients: what the model returns depends on nothing that asks")
+            self.gradients = {id(p): 0.0 for p in wanted}
+            return
+        if begin.loss is None:
+            self.notes.append("no loss: gradients start as ±1 at each entry of the outputs")
+        try:
+            found, is_reentrant = backward_pass(begin, [*wanted, *asking])
+        except Exception as error:
+            arrived = self.capture.arrived
+            where = f"after {arrived!r} had got its gradient" if arrived else "at its start"
+            raise ProbeError(
+                f"probe: the backward pass runs through. Got {_text(error)} {where}. Correct the "
+                "function that raised, or pass backward=False; nothing has changed."
+            ) from error
+        if is_reentrant:
+            self.notes.append("no gradients inside reentrant checkpoints: use_reentrant=False")
+        for parameter, gradient in zip(wanted, found, strict=False):
+            self.gradients[id(parameter)] = gradient_rms(gradient)
+
+
+def _arguments(inputs: object) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    if isinstance(inputs, Mapping):
+        return (), inputs
+    return (inputs if isinstance(inputs, tuple | list) else (inputs,)), {}
+
+
+def _check_values(model: nn.Module) -> None:
+    held = list(chain(sites(model), buffers(model)))
+    lazy = [site.name for site in held if is_lazy(site.tensor)]
+    if lazy:
+        raise PlanError(
+            f"probe: every parameter has a shape. Got lazy ones: {_some(lazy)}. Give them shapes "
+            "with fanin.initialize(model, ..., example_inputs=...), or one forward pass."
+        )
+    meta = [site.name for site in held if site.tensor.is_meta]
+    if meta:
+        raise PlanError(
+            f"probe: every parameter and buffer has values. Got the meta device for {_some(meta)}. "
+            'Initialize the model first: model.to_empty(device="cpu"), then fanin.initialize(model)'
+            "."
+        )
+
+
+def _check_plan(plan: Plan | None, model: nn.Module) -> None:
+    if plan is None:
+        return
+    known = {name for step in plan.steps for name in step.names}
+    names = [site.name for site in sites(model)]
+    if names and known.isdisjoint(names):
+        raise ArgumentError(
+            f"probe: plan= is the plan of this model. Got one for {_some(sorted(known))}, and a "
+            f"model with {_some(names)}. Make it with fanin.plan(model, ...)."
+        )
+
+
+def _never_called(
+    modules: Sequence[Watched], called: set[str], gradients: Mapping[int, float]
+) -> list[str]:
+    """A note about modules that did not run, nor any in them, nor gave a weight to others."""
+    reached = {".".join(name.split(".")[:n]) for name in called for n in range(name.count(".") + 2)}
+    idle: list[str] = []
+    for place in modules:
+        is_inside = any(place.name.startswith(f"{outer}.") for outer in idle)
+        is_read = any(gradients.get(id(p)) for p in place.module.parameters())
+        if place.can_idle and not (place.name in reached or is_inside or is_read):
+            idle.append(place.name)
+    return [f"never called: {_some(idle)}"] if idle else []
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few."""
+    shown = ", ".join(map(repr, names[:5]))
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__} ({str(error).strip().rstrip('.')})"

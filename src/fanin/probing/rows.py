@@ -1,0 +1,107 @@
+"""What a probe measures: a row for each call of a module or an activation, and for each weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Histogram", "SignalRow", "Statistics", "WeightRow"]
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Counts of a sample of a tensor's finite entries between ``low`` and ``high``, evenly cut."""
+
+    low: float
+    high: float
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Of the entries of a tensor, in float64; of its finite ones where some are not.
+
+    Args:
+        shape: of the tensor; of the first, where an output holds several.
+        dtype: without ``torch.``.
+        mean: of all entries.
+        std: about the mean.
+        rms: root of the mean square.
+        abs_max: largest magnitude.
+        zeros: share of exact zeros.
+        saturated: share within 1 % of a bound, for functions with bounds; None for others.
+        nans: count of NaN.
+        infs: count of infinities.
+        histogram: of a sample of the entries.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    mean: float
+    std: float
+    rms: float
+    abs_max: float
+    zeros: float
+    saturated: float | None = None
+    nans: int = 0
+    infs: int = 0
+    histogram: Histogram | None = None
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether there is neither NaN nor infinity."""
+        return not (self.nans or self.infs)
+
+
+@dataclass(frozen=True, slots=True)
+class SignalRow:
+    """One call of a module, or of an activation that is a plain function.
+
+    Args:
+        index: place in the order of execution, from 0.
+        name: canonical name of the module (``"features.0"``, ``""`` for the root); a plain function
+            has its caller's: ``"features/relu"``.
+        kind: class of the module, name of the function.
+        call: how many calls of this name came before.
+        depth: how many layers with weights have been called up to here, this one included.
+        is_layer: whether it is such a layer: it has a parameter of two dims or more, and no
+            sub-module that has one.
+        output: statistics of what it returned.
+        gradient: of the loss with respect to what it returned; None without a backward pass, or
+            where none arrives.
+        input: of what it got, for the first row that is not finite.
+    """
+
+    index: int
+    name: str
+    kind: str
+    call: int
+    depth: int
+    is_layer: bool
+    output: Statistics
+    gradient: Statistics | None = None
+    input: Statistics | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WeightRow:
+    """One parameter: what the plan says of it, and what it is.
+
+    Args:
+        name: canonical name.
+        shape: of the parameter.
+        expected_std: by the plan; None without one.
+        std: as it is.
+        rms: as it is.
+        gradient_rms: None without a backward pass; 0 where no gradient arrives is 0, not None.
+        ratio: gradient rms over rms of the parameter.
+        histogram: of a sample of its entries.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    expected_std: float | None
+    std: float
+    rms: float
+    gradient_rms: float | None = None
+    ratio: float | None = None
+    histogram: Histogram | None = None

@@ -1,0 +1,145 @@
+"""What to change in a net that is not healthy: read off its activations and its weights."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from fanin.gains import gain
+from fanin.probing.rows import SignalRow, WeightRow
+from fanin.probing.stretches import activation_of
+
+__all__ = ["constant_weights", "suggestion"]
+
+_TOLERANCE = 1.05
+"""A std this near to what keeps the scale is not the cause: 1.05 over fifty layers is 11."""
+
+_SIGMAS = 4.0
+"""A mean so many standard errors from zero was put there: false once in 16,000 weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    fan_in: int
+    weight: WeightRow
+
+
+def suggestion(rows: Sequence[SignalRow], weights: Sequence[WeightRow], *, grows: bool) -> str:
+    """The std that keeps the scale through these layers, and the recipe that draws it.
+
+    Args:
+        rows: of the probe.
+        weights: of the probe.
+        grows: whether there is too much of a signal, or too little.
+    """
+    activation, layers = _activation(rows), _layers(rows, weights)
+    if activation == "sigmoid" and not grows:
+        return "A sigmoid lets through a quarter of a gradient at most: put tanh or relu between layers."
+    if not layers:
+        return "Put a norm between the layers: none of them is linear or a convolution."
+    fan_in = Counter(layer.fan_in for layer in layers).most_common(1)[0][0]
+    typical = [layer.weight for layer in layers if layer.fan_in == fan_in]
+    wanted = _gain(activation) / math.sqrt(fan_in)
+    std = median(weight.std for weight in typical)
+    ratio = median(weight.rms for weight in typical) / wanted
+    through = f"through {activation or 'linear layers'}"
+    if (ratio < _TOLERANCE) if grows else (ratio > 1 / _TOLERANCE):
+        text = (
+            f"Weights of fan_in {fan_in} have std {std:.3g}, enough to keep the scale {through}: "
+            f"look for what else {'adds to it' if grows else 'takes from it'} (sums of branches, "
+            "products, pooling), or put a norm between the layers."
+        )
+    else:
+        text = (
+            f"Weights of fan_in {fan_in} have std {std:.3g}, ×{ratio:.3g} of what keeps the scale "
+            f"{through}. Use std {wanted:.3g} = {_formula(activation, fan_in)}: "
+            f"{_remedy(activation)}."
+        )
+    return f"{text} {_about_the_mean(typical)}".rstrip()
+
+
+def constant_weights(rows: Sequence[SignalRow], weights: Sequence[WeightRow]) -> list[str]:
+    """Names of the weights of layers that hold one number other than zero."""
+    found = [layer.weight for layer in _layers(rows, weights)]
+    return [row.name for row in found if row.std <= 1e-6 * row.rms and row.rms > 0]
+
+
+def _layers(rows: Sequence[SignalRow], weights: Sequence[WeightRow]) -> list[_Layer]:
+    """The layers whose fan_in their kind tells, each once."""
+    by_name = {row.name: row for row in weights}
+    found: dict[str, _Layer] = {}
+    for row in rows:
+        weight = by_name.get(f"{row.name}.weight" if row.name else "weight")
+        if not row.is_layer or weight is None or len(weight.shape) < 2:
+            continue
+        if row.kind in {"Linear", "Conv1d", "Conv2d", "Conv3d"}:
+            found[row.name] = _Layer(math.prod(weight.shape[1:]), weight)
+        elif row.kind == "Conv1D":  # of transformers: a linear layer with (in, out)
+            found[row.name] = _Layer(weight.shape[0], weight)
+    return [layer for layer in found.values() if layer.fan_in and math.isfinite(layer.weight.std)]
+
+
+def _activation(rows: Sequence[SignalRow]) -> str | None:
+    """The one that most rows are."""
+    names = Counter(name for row in rows if (name := activation_of(row)))
+    return names.most_common(1)[0][0] if names else None
+
+
+def _gain(activation: str | None) -> float:
+    """What the std is multiplied by, as the initialization that `_remedy` names has it."""
+    match activation:
+        case None | "selu" | "sigmoid" | "sin":
+            return 1.0
+        case "relu" | "threshold":
+            return math.sqrt(2)
+        case "tanh":
+            return 5 / 3
+        case _:
+            return gain(activation)
+
+
+def _formula(activation: str | None, fan_in: int) -> str:
+    match activation:
+        case "relu" | "threshold":
+            return f"sqrt(2/{fan_in})"
+        case "tanh":
+            return f"5/3/sqrt({fan_in})"
+        case _:
+            return f"{_gain(activation):.4g}/sqrt({fan_in})"
+
+
+def _remedy(activation: str | None) -> str:
+    match activation:
+        case None:
+            return (
+                "recipe 'lecun'; with relu between the layers 'kaiming', "
+                "with tanh xavier_normal(gain=5/3)"
+            )
+        case "relu" | "threshold":
+            return "recipe 'kaiming'"
+        case "selu" | "sigmoid":
+            return "recipe 'lecun'"
+        case "sin":
+            return "recipe 'lecun', or 'siren' for coordinates"
+        case "tanh":
+            return "xavier_normal(gain=5/3)"
+        case _:
+            return f'kaiming_normal(nonlinearity="{activation}")'
+
+
+def _about_the_mean(weights: Sequence[WeightRow]) -> str:
+    """What a mean other than zero tells: most often that it was meant for the std."""
+    means = [math.sqrt(max(row.rms**2 - row.std**2, 0.0)) for row in weights]
+    errors = [row.std / math.sqrt(math.prod(row.shape)) for row in weights]
+    mean, error = median(means), median(errors)
+    if mean <= _SIGMAS * error:
+        return ""
+    if 0.9 < median(row.std for row in weights) < 1.1:
+        return (
+            f"Their mean is ±{mean:.2g} and their std 1: normal_(w, {mean:.1g}) sets the mean; "
+            f"write normal_(w, std={mean:.1g})."
+        )
+    return f"Their mean is ±{mean:.2g}: centre them."

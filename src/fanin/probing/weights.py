@@ -1,0 +1,64 @@
+"""The rows of a probe about weights: as planned, as they are, and what gradient they get."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from fanin.model import sites
+from fanin.model.view import identity
+from fanin.planning import Plan
+from fanin.probing.rows import Statistics, WeightRow
+from fanin.probing.statistics import is_measurable, measure
+
+__all__ = ["gradient_rms", "weight_rows"]
+
+
+def weight_rows(
+    model: nn.Module, plan: Plan | None, gradients: Mapping[int, float]
+) -> tuple[WeightRow, ...]:
+    """A row for each parameter, tied ones once under their first name.
+
+    Args:
+        model: its parameters are read.
+        plan: what they should be.
+        gradients: rms by the parameter's ``id``; those that are absent were not asked for one.
+    """
+    expected = _expected(plan)
+    found: dict[object, WeightRow] = {}
+    for site in sites(model):
+        place = identity(site)
+        if place in found or not is_measurable(site.tensor):
+            continue
+        own = measure(site.tensor)
+        std, rms = (own.std, own.rms) if own.is_finite else (_odd(own), _odd(own))
+        gradient = gradients.get(id(site.tensor))
+        ratio = gradient / rms if gradient is not None and rms > 0 else None
+        shape = tuple(site.tensor.shape)
+        found[place] = WeightRow(
+            site.name, shape, expected.get(site.name), std, rms, gradient, ratio, own.histogram
+        )
+    return tuple(found.values())
+
+
+def gradient_rms(gradient: Tensor | None) -> float:
+    """0 where none arrived; nan or inf where an entry is; entries that are not stored are 0."""
+    if gradient is None:
+        return 0.0
+    values = gradient.coalesce().values() if gradient.is_sparse else gradient
+    found = measure(values)
+    if not found.is_finite:
+        return _odd(found)
+    return found.rms * math.sqrt(values.numel() / max(gradient.numel(), 1))
+
+
+def _expected(plan: Plan | None) -> dict[str, float]:
+    """Std by every name a plan knows."""
+    steps = plan.steps if plan is not None else ()
+    return {name: step.moments[1] for step in steps if step.moments for name in step.names}
+
+
+def _odd(found: Statistics) -> float:
+    return math.nan if found.nans else math.inf
