@@ -25,7 +25,7 @@ from fanin.initialization import plan as plan
 from fanin.initializers import Initializer as Initializer
 from fanin.initializers import parse as parse
 from fanin.model import register_adapter as register_adapter
-from fanin.model.deferred import deferred as deferred
+from fanin.model.construction import deferred as deferred
 from fanin.model.inspection import inspect as inspect
 from fanin.planning import Plan as Plan
 from fanin.planning import Recipe as Recipe

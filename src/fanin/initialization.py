@@ -11,8 +11,7 @@ from torch import nn
 
 from fanin.errors import ArgumentError, PlanError
 from fanin.model import buffers, sites
-from fanin.model.lazy import infer_shapes
-from fanin.model.materialize import materialize
+from fanin.model.construction import infer_shapes, materialize
 from fanin.planning import Plan, Recipe, Rule, Step, make_plan
 from fanin.planning.coverage import Selection
 from fanin.planning.rules import Content

@@ -10,8 +10,7 @@ import transformers as hf
 from torch import nn
 
 from fanin.model import entries
-from fanin.model.deferred import deferred, is_computed
-from fanin.model.materialize import materialize
+from fanin.model.construction import deferred, is_computed, materialize
 
 TEXT = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "vocab_size": 50}
 IMAGE = {"image_size": 32, "patch_size": 8}

@@ -8,7 +8,7 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from fanin.model import Entry, Site
-from fanin.model.lazy import when_materialized
+from fanin.model.construction import when_materialized
 from fanin.planning.checks import check_dtype
 from fanin.planning.filling import resolve_fill, resolve_layout, winners
 from fanin.planning.step import Step

@@ -10,7 +10,7 @@ from torch.nn.parameter import is_lazy
 from fanin.errors import ArgumentError
 from fanin.geometry import Layout
 from fanin.model import Entry, entries, module_type
-from fanin.model.deferred import is_computed
+from fanin.model.construction import is_computed
 from fanin.planning.checks import check_dtype, check_parametrized
 from fanin.planning.coverage import (
     Selection,

@@ -11,8 +11,8 @@ from torch.nn.utils import parametrizations, parametrize
 
 import fanin
 from fanin.errors import PlanError
-from fanin.model.deferred import asked_device, deferred, is_computed
-from fanin.model.materialize import materialize
+from fanin.model.construction import deferred, is_computed, materialize
+from fanin.model.construction.deferred import asked_device
 
 
 class Holder(nn.Module):
@@ -382,7 +382,7 @@ def test_the_compiler_is_not_imported() -> None:
     import sys
 
     program = (
-        "import sys; from torch import nn; from fanin.model.deferred import deferred\n"
+        "import sys; from torch import nn; from fanin.model.construction import deferred\n"
         "with deferred(): nn.Linear(2, 2)\n"
         "print('torch._dynamo' in sys.modules)"
     )

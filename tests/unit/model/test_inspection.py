@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from fanin.errors import ArgumentError, UnknownNameError
-from fanin.model.deferred import deferred
+from fanin.model.construction import deferred
 from fanin.model.inspection import inspect
-from fanin.model.module_view import ModuleView
+from fanin.model.inspection.module_view import ModuleView
 
 
 def perceptron() -> nn.Sequential:

@@ -14,7 +14,7 @@ from torch.nn.parameter import UninitializedParameter, is_lazy
 from torch.nn.utils import parametrizations
 
 from fanin.errors import PlanError
-from fanin.model.lazy import infer_shapes, when_materialized
+from fanin.model.construction import infer_shapes, when_materialized
 from torch_modules import LAZY
 
 

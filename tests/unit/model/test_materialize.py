@@ -12,8 +12,8 @@ from torch.distributed import HashStore, destroy_process_group, init_process_gro
 from torch.distributed.fsdp import fully_shard
 
 from fanin.errors import ArgumentError, PlanError
-from fanin.model.deferred import asked_device, deferred
-from fanin.model.materialize import materialize
+from fanin.model.construction import deferred, materialize
+from fanin.model.construction.deferred import asked_device
 
 Log = list[str]
 

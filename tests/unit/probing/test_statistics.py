@@ -47,12 +47,11 @@ STRIDED: dict[str, Callable[[Tensor], Tensor]] = {
     "transposed": lambda x: x.t(),
     "every other": lambda x: x[:, ::2],
     "a column": lambda x: x[:, 3],
-    "channels last": lambda x: x.view(10, 700, 10, 10).contiguous(memory_format=CHANNELS_LAST),
+    "channels last": lambda x: x.view(10, 700, 10, 10).contiguous(memory_format=torch.channels_last),
     "expanded": lambda x: x[:, :1].expand(-1, 60),
     "one number everywhere": lambda x: x[0, 0].expand(1000, 400),
     "negated": lambda x: torch._neg_view(x),
 }
-CHANNELS_LAST = torch.channels_last
 
 
 @pytest.mark.parametrize("name", STRIDED)

@@ -10,10 +10,10 @@ from torch.nn.parameter import is_lazy
 
 from fanin.errors import ArgumentError
 from fanin.geometry import Layout
-from fanin.model.parametrized import parametrized
+from fanin.model.adapters.torch_modules import TORCH_ADAPTERS
+from fanin.model.adapters.transformers_modules import transformers_layout
+from fanin.model.parametrized.parametrized import parametrized
 from fanin.model.site import Site
-from fanin.model.torch_adapters import TORCH_ADAPTERS
-from fanin.model.transformers_adapters import transformers_layout
 from fanin.model.types import module_type
 
 __all__ = ["layout_of", "missing_adapter", "register_adapter"]

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass  # it has no other home
 
 from fanin.errors import ArgumentError, PlanError
-from fanin.model.deferred import asked_device, forget_device
-from fanin.model.exchange import attach_hooks, is_in_use, take_over
-from fanin.model.pages import advise_large_pages
+from fanin.model.construction.deferred import asked_device, forget_device
+from fanin.model.construction.exchange import attach_hooks, is_in_use, take_over
+from fanin.model.construction.pages import advise_large_pages
 from fanin.model.view import buffers as buffer_sites
 
 __all__ = ["materialize"]
@@ -46,7 +46,7 @@ def materialize(
             changed then.
 
     Example:
-        >>> from fanin.model.deferred import deferred
+        >>> from fanin.model.construction.deferred import deferred
         >>> with deferred():
         ...     layer = nn.Linear(3, 2)
         >>> weight = layer.weight

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from fanin.model.module_view import ModuleView, TensorView
+from fanin.model.inspection.module_view import ModuleView, TensorView
 from fanin.model.site import Site
 from fanin.model.types import module_type
 from fanin.model.view import buffers, identity, sites

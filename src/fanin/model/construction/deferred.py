@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 
 from fanin.errors import PlanError
-from fanin.model.exchange import take_over
+from fanin.model.construction.exchange import take_over
 
 __all__ = ["asked_device", "deferred", "forget_device", "is_computed"]
 
@@ -53,7 +53,7 @@ def deferred() -> Iterator[None]:
         >>> model[0].weight.device, model[1].running_var.device
         (device(type='meta'), device(type='cpu'))
         >>> from fanin import initialize
-        >>> from fanin.model.materialize import materialize
+        >>> from fanin.model.construction.materialize import materialize
         >>> materialize(model)
         >>> _ = initialize(model, "kaiming", seed=0)
         >>> model[0].weight.device, bool(model[0].weight.any())

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from fanin.model.module_view import ModuleView, TensorView
+from fanin.model.inspection.module_view import ModuleView, TensorView
 from fanin.report import Branch, Column, Table, bytes_text, shape_text, tree_table
 
 __all__ = ["Totals", "outline", "tensor_table"]
@@ -73,7 +73,7 @@ class Totals:
 
 def outline(root: ModuleView, caption: str, *, collapse: bool, devices: bool) -> Table:
     """The tree of a module: a row for each module, each tensor and each kind of hook."""
-    device = ["device"] if devices else []
+    device: list[Column | str] = ["device"] if devices else []
     columns = ("name", "class or shape", "dtype", Column("parameters", "right"), *device, "notes")
     drawing = _Drawing(collapse=collapse, devices=devices)
     return tree_table(drawing.module(root), columns, caption=caption)

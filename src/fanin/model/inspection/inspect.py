@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from torch import nn
 
 from fanin.errors import ArgumentError, UnknownNameError
-from fanin.model.collection import collect
 from fanin.model.globs import matches
-from fanin.model.module_view import ModuleView, TensorView
-from fanin.model.outline import Totals, outline, tensor_table
+from fanin.model.inspection.collection import collect
+from fanin.model.inspection.module_view import ModuleView, TensorView
+from fanin.model.inspection.outline import Totals, outline, tensor_table
 from fanin.report import Table
 
 __all__ = ["Inspection", "inspect"]

@@ -15,8 +15,8 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from fanin.errors import PlanError
-from fanin.model.registered_parametrizations import Registered
-from fanin.model.weight_norm_hooks import Hooked
+from fanin.model.parametrized.hooks import Hooked
+from fanin.model.parametrized.registered import Registered
 
 __all__ = ["Parametrized", "parametrized"]
 

@@ -15,7 +15,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
 
 from fanin.errors import PlanError
-from fanin.model.meta_copy import meta_copy
+from fanin.model.construction.meta_copy import meta_copy
 from fanin.model.wrappers import wrapped_attribute
 
 __all__ = ["infer_shapes", "when_materialized"]

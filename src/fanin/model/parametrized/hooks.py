@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from fanin.model.registered_parametrizations import POWER_ITERATIONS, SPECTRAL_NOTE
+from fanin.model.parametrized.registered import POWER_ITERATIONS, SPECTRAL_NOTE
 
 __all__ = ["Hooked"]
 

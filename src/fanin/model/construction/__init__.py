@@ -1,0 +1,9 @@
+"""How a model gets its memory: none while it is built, all of it when it is initialized."""
+
+from __future__ import annotations
+
+from fanin.model.construction.deferred import deferred, is_computed
+from fanin.model.construction.lazy import infer_shapes, when_materialized
+from fanin.model.construction.materialize import materialize
+
+__all__ = ["deferred", "infer_shapes", "is_computed", "materialize", "when_materialized"]
