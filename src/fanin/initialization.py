@@ -13,8 +13,8 @@ from fanin.errors import ArgumentError, PlanError
 from fanin.model import buffers, sites
 from fanin.model.construction import infer_shapes, materialize
 from fanin.planning import Plan, Recipe, Rule, Step, make_plan
-from fanin.planning.coverage import Selection
 from fanin.planning.rules import Content
+from fanin.planning.selection import Selection
 from fanin.stream.key import generator_bits
 
 __all__ = ["get_recipe", "initialize", "plan"]
@@ -105,12 +105,13 @@ def initialize(
         >>> torch.equal(layer.weight, other.weight)
         True
     """
+    device, dtype = _device(device), _dtype(dtype)
     chosen, seed = _recipe(recipe), _seed(seed)
     made = make_plan(model, chosen, seed=seed, only=only, skip=skip)
     if example_inputs is not None:
         infer_shapes(model, example_inputs)
         made = make_plan(model, chosen, seed=seed, only=only, skip=skip)
-    written = {name for step in made.steps if step.fill is not None for name in step.names}
+    written = {name for step in made.steps if step.is_complete for name in step.names}
     places = (*sites(model), *buffers(model))
     without_memory = [site.name for site in places if site.tensor.is_meta]
     _every_one_is_written(without_memory, written)
@@ -119,6 +120,25 @@ def initialize(
         made = _cast(made, dtype)
     made.apply(model, on_step=on_step)
     return made
+
+
+def _device(device: torch.device | str | None) -> torch.device | None:
+    try:
+        place = None if device is None else torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ArgumentError(f"initialize: a device of torch. Got {device!r}: {error}") from error
+    if place is not None and place.type == "meta":
+        raise ArgumentError(
+            "initialize: values are written to a device with memory. Got the meta device. "
+            "fanin.plan looks at a model there."
+        )
+    return place
+
+
+def _dtype(dtype: torch.dtype | None) -> torch.dtype | None:
+    if dtype is not None and not isinstance(dtype, torch.dtype):
+        raise ArgumentError(f"initialize: a dtype of torch. Got {dtype!r}. Write torch.bfloat16.")
+    return dtype
 
 
 def _every_one_is_written(without_memory: Iterable[str], written: set[str]) -> None:

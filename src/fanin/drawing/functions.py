@@ -50,8 +50,8 @@ def draw_from_function(fill: FromFunction, key: Key, region: Region, out: Tensor
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         value = call(fill, region.shape, whole, **named)
-    for dim in range(value.dim()):
-        if not region.is_whole:
+    if not region.is_whole:
+        for dim in range(value.dim()):
             value = value.index_select(dim, region.indices(dim))
     _store(value, out)
 

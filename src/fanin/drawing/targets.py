@@ -7,6 +7,8 @@ it takes, is here. The names have no public counterpart in torch 2.13.
 
 from __future__ import annotations
 
+import sys
+
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -14,7 +16,14 @@ from torch.nn import Parameter
 
 from fanin.errors import FaninError
 
-__all__ = ["WriteError", "check_vmap_randomness", "check_writable", "is_plain", "needs_dispatcher"]
+__all__ = [
+    "WriteError",
+    "check_vmap_randomness",
+    "check_writable",
+    "is_plain",
+    "is_sharded",
+    "needs_dispatcher",
+]
 
 # True inside vmap, grad, jvp, functionalize: also for tensors that were captured unwrapped, and
 # whose random operations vmap restricts all the same.
@@ -51,6 +60,12 @@ def needs_dispatcher(tensor: Tensor) -> bool:
         or _count_dispatch_modes() > 0
         or type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
     )
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether a tensor is a DTensor; none can be where their module is not imported."""
+    kind = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", None)
+    return kind is not None and isinstance(tensor, kind)
 
 
 def check_vmap_randomness(tensor: Tensor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fanin.model.adapters import layout_of, missing_adapter, register_adapter
-from fanin.model.globs import matches
+from fanin.model.globs import is_literal, matches
 from fanin.model.parametrized import Parametrized
 from fanin.model.site import Entry, Site
 from fanin.model.types import module_type
@@ -15,6 +15,7 @@ __all__ = [
     "Site",
     "buffers",
     "entries",
+    "is_literal",
     "layout_of",
     "matches",
     "missing_adapter",

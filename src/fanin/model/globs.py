@@ -7,7 +7,7 @@ from functools import cache
 
 from fanin.errors import ArgumentError
 
-__all__ = ["matches"]
+__all__ = ["is_literal", "matches"]
 
 
 def matches(pattern: str, name: str) -> bool:
@@ -31,6 +31,11 @@ def matches(pattern: str, name: str) -> bool:
         (True, True)
     """
     return _compiled(pattern).fullmatch(name) is not None
+
+
+def is_literal(pattern: str) -> bool:
+    """Whether a pattern is a name, which fits itself alone."""
+    return not (pattern.startswith("re:") or any(mark in pattern for mark in "*?["))
 
 
 @cache

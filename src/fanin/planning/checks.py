@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from fanin.drawing.targets import WriteError, check_writable
+from fanin.drawing.targets import WriteError, check_writable, is_sharded
 from fanin.errors import DtypeError, PlanError
 from fanin.fills import Constant, Fill
 from fanin.model import Entry, Site, buffers, sites
@@ -31,7 +31,7 @@ def writable(steps: Sequence[Step], model: nn.Module) -> list[Site]:
     _same_names(planned, set(places))
     for step in steps:
         site = places[step.name]
-        if step.is_pending and is_lazy(site.tensor):
+        if is_lazy(site.tensor):
             continue
         _as_planned(step, site.tensor, places)
         if step.fill is not None:
@@ -111,6 +111,11 @@ def _can_be_written(step: Step, site: Site) -> None:
     if site.through is not None:
         check_parametrized(step, site)
         return
+    if is_sharded(site.tensor):
+        raise PlanError(
+            f"apply: a parameter to write is whole on this process. Got the DTensor {step.name!r}. "
+            "Initialize the model before it is sharded."
+        )
     try:
         check_writable(repr(step.name), site.tensor)
     except WriteError as error:

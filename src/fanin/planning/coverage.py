@@ -3,46 +3,24 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Container, Iterable, Sequence
 
-from fanin.errors import ArgumentError, PlanError
+from torch.nn.parameter import is_lazy
+
+from fanin.errors import PlanError
 from fanin.fills import Constant
-from fanin.model import Entry, matches
+from fanin.model import Entry, module_type
 from fanin.planning.rules import Rule
 from fanin.planning.step import Step
 
 __all__ = [
     "every_parameter_has_a_rule",
     "every_rule_fits",
+    "near_names",
     "overridden_rules",
-    "skipped_names",
     "streams_are_single",
+    "unused_rules",
 ]
-
-
-class LoadResult(Protocol):
-    """What `load_state_dict(strict=False)` returns."""
-
-    missing_keys: list[str]
-
-
-Selection: TypeAlias = str | Iterable[str] | LoadResult | None
-
-
-def skipped_names(found: Sequence[Entry], *, only: Selection, skip: Selection) -> dict[str, str]:
-    """Names of the entries to leave alone, each with the reason. A pattern must fit something."""
-    missing = _missing_keys(only)
-    if missing is not None:
-        # One name is enough: tied parameters are often stored once.
-        is_loaded = (e for e in found if any(name not in missing for name in e.stored))
-        reasons = {e.name: "loaded, not in missing_keys" for e in is_loaded}
-    elif only is not None:
-        wanted = _fitting("only", only, found)
-        reasons = {e.name: "not in only=" for e in found if e.name not in wanted}
-    else:
-        reasons = {}
-    return reasons | dict.fromkeys(_fitting("skip", skip, found), "in skip=")
 
 
 def every_rule_fits(
@@ -52,7 +30,7 @@ def every_rule_fits(
     used = {id(rule) for chosen in matched for rule in chosen}
     for rule in rules:
         if rule.must_match and id(rule) not in used:
-            near = _near(rule.match.name or "", found)
+            near = near_names(rule.match.name or "", found)
             raise PlanError(
                 f"plan: a rule that selects by name fits at least one parameter. Got none for "
                 f"{str(rule)!r}. {near} Correct the name; or say that it may fit none, by the "
@@ -64,7 +42,7 @@ def every_parameter_has_a_rule(uncovered: Sequence[Entry]) -> None:
     """Refuse parameters without a rule, and name them all."""
     if uncovered:
         listed = "\n".join(
-            f"  {entry.name}  {tuple(entry.tensor.shape)} of {type(entry.owner.module).__name__}"
+            f"  {entry.name}  {_shape(entry)} of {module_type(entry.owner.module).__name__}"
             for entry in uncovered
         )
         raise PlanError(
@@ -78,7 +56,23 @@ def _advice(uncovered: Sequence[Entry]) -> str:
             "These are buffers on the meta device, whose values the constructor did not compute. "
             "Build the model under fanin.deferred() instead: its buffers are real then."
         )
-    return f"Add one, as in recipe + {{{uncovered[0].name!r}: zeros()}}, or leave it with keep()."
+    site = uncovered[0].owner
+    kind = module_type(site.module).__name__
+    content = "ones()" if site.attribute == "weight" and "norm" in kind.lower() else "..."
+    return (
+        f"Add one, as in recipe + rule(None, {content}, type_name={kind!r}, "
+        f"parameter={site.attribute!r}), or leave it with keep()."
+    )
+
+
+def _shape(entry: Entry) -> str:
+    return "of no shape yet" if is_lazy(entry.tensor) else str(tuple(entry.tensor.shape))
+
+
+def unused_rules(rules: Sequence[Rule], matched: Sequence[Sequence[Rule]]) -> tuple[str, ...]:
+    """Rules that fit no parameter, in order."""
+    used = {id(rule) for chosen in matched for rule in chosen}
+    return tuple(str(rule) for rule in rules if id(rule) not in used)
 
 
 def streams_are_single(steps: Iterable[Step]) -> None:
@@ -101,35 +95,8 @@ def overridden_rules(matched: Sequence[Sequence[Rule]], won: Container[int]) -> 
     return tuple(losers.values())
 
 
-def _missing_keys(selection: Any) -> frozenset[str] | None:
-    """The keys that a load left out; None for what is no result of a load."""
-    if isinstance(selection, Mapping):  # what transformers calls loading info
-        keys = selection.get("missing_keys")
-    else:
-        keys = getattr(selection, "missing_keys", None)
-    return None if keys is None else frozenset(keys)
-
-
-def _fitting(option: str, patterns: Any, found: Sequence[Entry]) -> set[str]:
-    names: set[str] = set()
-    for pattern in [patterns] if isinstance(patterns, str) else patterns or ():
-        if not isinstance(pattern, str):
-            raise ArgumentError(f"plan: {option}= takes names and name patterns. Got {pattern!r}.")
-        fitting = {
-            e.name for e in found if any(matches(pattern, name) for name in e.names + e.stored)
-        }
-        if not fitting:
-            is_module = any(name.startswith(f"{pattern}.") for e in found for name in e.names)
-            advice = f"For all of a module write '{pattern}.**'." if is_module else ""
-            raise PlanError(
-                f"plan: {option}= names parameters of the model. Got {pattern!r}, which fits none. "
-                f"{advice or _near(pattern, found)}"
-            )
-        names |= fitting
-    return names
-
-
-def _near(pattern: str, found: Sequence[Entry]) -> str:
+def near_names(pattern: str, found: Sequence[Entry]) -> str:
+    """Names that a pattern may have been meant for, as part of a message."""
     names = [name for entry in found for name in entry.names]
     near = difflib.get_close_matches(pattern.removeprefix("re:"), names, n=3, cutoff=0.5)
     if near:

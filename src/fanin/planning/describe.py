@@ -60,11 +60,15 @@ def plan_table(plan: Plan, model: nn.Module | None) -> Table:
     tensors = {site.name: site.tensor for site in held}
     rows = []
     for step in plan.steps:
-        observed = [_number(observed_std(tensors[step.name]))] if model is not None else []
+        tensor = tensors.get(step.name)
+        observed = [_number(observed_std(tensor)) if tensor is not None else "-"]
+        observed = observed if model is not None else []
         rows.append((*_cells(step), *observed, step.rule))
     notes = [f"tied: {' = '.join(step.names)}" for step in plan.steps if step.aliases]
     notes += [f"{step.name}: {step.note}" for step in plan.steps if step.note]
     notes += [f"overridden everywhere: {rule}" for rule in plan.overridden]
+    notes += [f"matches nothing: {rule}" for rule in plan.unused]
+    notes += [] if plan.steps else ["The model has no parameters."]
     return Table(tuple(columns), tuple(rows), caption="\n".join(notes))
 
 
@@ -77,7 +81,7 @@ def explained(steps: Sequence[Step], name: str) -> str:
     lines = {
         "parameter": " = ".join(step.names),
         "tensor": f"{shape_text(step.shape)}, {dtype_text(step.dtype)}",
-        "axes": str(step.layout) if step.layout is not None else "no adapter knows them",
+        "axes": _axes_text(step),
         "fans": f"{step.fans.fan_in} in, {step.fans.fan_out} out" if step.fans else "none",
         "content": content_text(step),
         "moments": "mean {:.4g}, std {:.4g}".format(*step.moments) if step.moments else "unknown",
@@ -89,6 +93,12 @@ def explained(steps: Sequence[Step], name: str) -> str:
         lines["note"] = step.note
     width = max(map(len, lines))
     return "\n".join(f"{key.ljust(width)}  {text}" for key, text in lines.items())
+
+
+def _axes_text(step: Step) -> str:
+    if step.is_pending:
+        return "known once the shape is"
+    return str(step.layout) if step.layout is not None else "no adapter knows them"
 
 
 def observed_std(tensor: torch.Tensor) -> float:

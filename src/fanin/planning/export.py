@@ -20,7 +20,12 @@ __all__ = ["plan_fingerprint", "plan_from_json", "plan_json"]
 
 
 def plan_json(
-    steps: Sequence[Step], *, seed: int, recipe: str, overridden: Sequence[str] = ()
+    steps: Sequence[Step],
+    *,
+    seed: int,
+    recipe: str,
+    overridden: Sequence[str] = (),
+    unused: Sequence[str] = (),
 ) -> str:
     """JSON text of all that decides a bit, and of what a reader wants to know; a line a step."""
     waiting = next((step for step in steps if step.is_pending), None)
@@ -35,6 +40,7 @@ def plan_json(
         "stream_version": STREAM_VERSION,
         "fingerprint": plan_fingerprint(steps, seed),
         "overridden": list(overridden),
+        "unused": list(unused),
     }
     lines = [json.dumps({**_drawn(step), **_explained(step)}) for step in steps]
     return f'{json.dumps(head)[:-1]}, "steps": [\n' + ",\n".join(lines) + "\n]}"
@@ -48,12 +54,13 @@ def plan_fingerprint(steps: Sequence[Step], seed: int) -> str:
 
 def plan_from_json(
     text: str, *, functions: Iterable[Callable[..., Any]] = ()
-) -> tuple[tuple[Step, ...], int, str, tuple[str, ...]]:
-    """Steps, seed, recipe and overridden rules of the plan that `plan_json` wrote."""
+) -> tuple[tuple[Step, ...], int, str, tuple[str, ...], tuple[str, ...]]:
+    """Steps, seed, recipe, overridden and unused rules of the plan that `plan_json` wrote."""
     try:
         data = json.loads(text)
         version, seed = data["stream_version"], int(data["seed"])
         recipe, overridden = str(data["recipe"]), tuple(data.get("overridden", ()))
+        unused = tuple(data.get("unused", ()))
         lines = list(data["steps"])
     except (ValueError, KeyError, TypeError) as error:
         raise PlanError(f"from_json: the text that to_json wrote. Got {error!r}.") from error
@@ -69,7 +76,7 @@ def plan_from_json(
             f"from_json: a plan as it was written. Got fingerprint {data.get('fingerprint')!r}, "
             f"and steps of {plan_fingerprint(steps, seed)!r}. It was edited: make a new plan."
         )
-    return steps, seed, recipe, overridden
+    return steps, seed, recipe, overridden, unused
 
 
 def _drawn(step: Step) -> dict[str, object]:

@@ -7,14 +7,14 @@ from typing import Any
 
 from torch.nn.parameter import is_lazy
 
-from fanin.errors import FaninError, LayoutError, PlanError, one_of
+from fanin.errors import ArgumentError, FaninError, LayoutError, PlanError, one_of
 from fanin.fills import Fill, Part, packed
 from fanin.geometry import Layout
 from fanin.initializers import Initializer
 from fanin.model import Site, layout_of, missing_adapter, module_type
 from fanin.planning.rules import Keep, Rule
 
-__all__ = ["resolve_fill", "resolve_layout", "winners"]
+__all__ = ["chooses_by_site", "resolve_fill", "resolve_layout", "winners"]
 
 
 def resolve_layout(site: Site, rules: Sequence[Rule]) -> Layout | None:
@@ -27,13 +27,24 @@ def resolve_layout(site: Site, rules: Sequence[Rule]) -> Layout | None:
         layout = layout_of(site)
         advice = f"Correct the adapter of {module_type(site.module).__name__}."
     else:
-        layout = stated if isinstance(stated, Layout) else stated(site)
+        layout = stated if isinstance(stated, Layout) else _stated(site, stated)
         layout = layout if layout.is_shaped else layout.with_shape(shape)
         advice = "Leave the shape out of the rule's layout, or correct it."
     if layout is not None and layout.shape != shape:
         raise LayoutError(
             f"plan: a layout has the shape of its parameter. Got {layout!r} for {site.name!r} of "
             f"shape {shape}. {advice}"
+        )
+    return layout
+
+
+def _stated(site: Site, state: Callable[[Site], Any]) -> Layout:
+    """What a rule's function says of the axes."""
+    layout = state(site)
+    if not isinstance(layout, Layout):
+        raise LayoutError(
+            f"plan: layout= is a Layout, or a function from a Site to one. Got {layout!r} for "
+            f"{site.name!r}."
         )
     return layout
 
@@ -80,6 +91,11 @@ def resolve_fill(site: Site, chosen: Mapping[str, Rule], layout: Layout | None) 
     return packed(layout.part_dim, parts, size=layout.shape[layout.part_dim]) if parts else None
 
 
+def chooses_by_site(rule: Rule) -> bool:
+    """Whether the rule's initializer is a function, which may choose another one for each site."""
+    return not isinstance(rule.initializer, Initializer | Keep)
+
+
 def _resolved(site: Site, rule: Rule, layout: Layout | None) -> Fill | None:
     """The initializer's fill; where axes are missing, the error says for what and what to do."""
     content = rule.initializer
@@ -92,6 +108,9 @@ def _resolved(site: Site, rule: Rule, layout: Layout | None) -> Fill | None:
     except LayoutError as error:
         advice = f"\nNo adapter knows it. {missing_adapter(site)}" if layout is None else ""
         raise LayoutError(f"{error}\nThis was asked for {site.name!r}.{advice}") from error
+    except ArgumentError as error:
+        where = f"for {site.name!r} by rule {rule.where!r}"
+        raise ArgumentError(f"{error}\nThis was asked {where}.") from error
 
 
 def _chosen(site: Site, rule: Rule, choose: Callable[[Site], Any]) -> Initializer | Keep:

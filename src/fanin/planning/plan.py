@@ -33,6 +33,7 @@ class Plan:
         seed: of every stream.
         recipe: what the recipe is called.
         overridden: rules that matched and won nothing.
+        unused: rules that were appended to the recipe and match nothing.
 
     Example:
         >>> import fanin
@@ -47,6 +48,7 @@ class Plan:
     seed: int
     recipe: str
     overridden: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     def apply(self, model: nn.Module, *, on_step: Callable[[Step], None] | None = None) -> None:
         """Write every parameter; whatever can be refused is refused before the first write.
@@ -71,7 +73,13 @@ class Plan:
 
     def to_json(self) -> str:
         """The plan as JSON text: all that decides a bit, and why each rule won. A line a step."""
-        return plan_json(self.steps, seed=self.seed, recipe=self.recipe, overridden=self.overridden)
+        return plan_json(
+            self.steps,
+            seed=self.seed,
+            recipe=self.recipe,
+            overridden=self.overridden,
+            unused=self.unused,
+        )
 
     @classmethod
     def from_json(cls, text: str, *, functions: Iterable[Callable[..., Any]] = ()) -> Plan:

@@ -35,10 +35,13 @@ class Recipe:
     name: str
     version: int
     rules: tuple[Rule, ...]
-    ties: Mapping[str, str] = field(default_factory=dict)
+    ties: Mapping[str, str] = field(default_factory=dict, hash=False)
     summary: str = ""
     num_added: int = 0
     options: tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ties", dict(self.ties))
 
     def __add__(self, other: Rule | Recipe | Iterable[Rule] | Mapping[str, Content]) -> Recipe:
         """The recipe with more rules: one, several, another recipe's, or one for each name glob."""

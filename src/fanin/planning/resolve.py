@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from fanin.errors import ArgumentError
+from fanin.fills import Fill
 from fanin.geometry import Layout
-from fanin.model import Entry, entries, module_type
+from fanin.model import Entry, entries, is_literal, layout_of, module_type
 from fanin.model.construction import is_computed
 from fanin.planning.checks import check_dtype, check_parametrized
 from fanin.planning.coverage import (
-    Selection,
     every_parameter_has_a_rule,
     every_rule_fits,
     overridden_rules,
-    skipped_names,
     streams_are_single,
+    unused_rules,
 )
-from fanin.planning.filling import resolve_fill, resolve_layout, winners
+from fanin.planning.filling import chooses_by_site, resolve_fill, resolve_layout, winners
 from fanin.planning.plan import Plan
 from fanin.planning.recipe import Recipe
 from fanin.planning.rules import Keep, Rule
+from fanin.planning.selection import Selection, skipped_names
 from fanin.planning.step import Step
 from fanin.stream import Key
+from fanin.stream.key import checked_seed
 
 __all__ = ["make_plan"]
 
@@ -53,8 +56,9 @@ def make_plan(
     """
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"plan: a model is an nn.Module. Got {type(model).__name__}.")
+    seed = checked_seed(seed)
     found = entries(model, ties=recipe.ties)
-    skipped = skipped_names(found, only=only, skip=skip)
+    skipped = skipped_names(model, found, only=only, skip=skip)
     matched = _matched(recipe.rules, found)
     every_rule_fits(recipe.rules, matched, found)
     for entry, rules in zip(found, matched, strict=True):
@@ -64,6 +68,7 @@ def make_plan(
     every_parameter_has_a_rule([entry for entry, rules in written if not rules])
     steps: list[Step] = []
     won: set[int] = set()  # ids of rules
+    fills: dict[object, Fill | None] = {}
     for entry, rules in zip(found, matched, strict=True):
         if entry.name in skipped:
             steps.append(_kept(entry, skipped[entry.name], skipped[entry.name]))
@@ -72,22 +77,41 @@ def make_plan(
         layout = resolve_layout(entry.owner, rules)
         chosen = winners(entry.owner, rules, layout)
         won.update(map(id, chosen.values()))
-        steps.append(_step(entry, rules, chosen, layout, seed=seed, ties=recipe.ties))
+        steps.append(_step(entry, rules, chosen, layout, fills, seed=seed, ties=recipe.ties))
     streams_are_single(steps)
-    return Plan(tuple(steps), seed, str(recipe), overridden_rules(matched, won))
+    added = recipe.rules[len(recipe.rules) - recipe.num_added :]
+    return Plan(
+        tuple(steps),
+        seed,
+        str(recipe),
+        overridden=overridden_rules(matched, won),
+        unused=unused_rules(added, matched),
+    )
 
 
 def _matched(rules: Sequence[Rule], found: Sequence[Entry]) -> list[list[Rule]]:
-    """The rules that match each entry. Types are compared once for each kind of parameter."""
+    """The rules that match each entry, in their order.
+
+    Types are compared once for each kind of parameter, and names without a wildcard looked up.
+    """
+    by_name: dict[str, list[int]] = {}
+    others: list[int] = []
+    for i, rule in enumerate(rules):
+        name = rule.match.name
+        (by_name.setdefault(name, []) if name and is_literal(name) else others).append(i)
     shortlists: dict[tuple[type, str], list[Rule]] = {}
     matched = []
     for entry in found:
         kind, attribute = module_type(entry.owner.module), entry.owner.attribute
         shortlist = shortlists.get((kind, attribute))
         if shortlist is None:
-            shortlist = [rule for rule in rules if rule.match.fits_kind(kind, attribute)]
+            shortlist = [rules[i] for i in others if rules[i].match.fits_kind(kind, attribute)]
             shortlists[kind, attribute] = shortlist
-        if all(rule.match.fits_place(entry) for rule in shortlist):
+        named = {i for name in entry.names for i in by_name.get(name, ())}
+        if named:
+            candidates = (rules[i] for i in sorted({*others, *named}))
+            matched.append([rule for rule in candidates if rule.match(entry)])
+        elif all(rule.match.fits_place(entry) for rule in shortlist):
             matched.append(shortlist)  # one list for many: planning 10,000 parameters is half gc
         else:
             matched.append([rule for rule in shortlist if rule.match.fits_place(entry)])
@@ -111,27 +135,35 @@ def _step(
     rules: Sequence[Rule],
     chosen: Mapping[str, Rule],
     layout: Layout | None,
+    fills: dict[object, Fill | None],
     *,
     seed: int,
     ties: Mapping[str, str],
 ) -> Step:
-    """The step that the winning rules ask for; one that waits where there is no shape yet."""
+    """The step that the winning rules ask for; one that waits where there is no shape yet.
+
+    ``fills`` remembers what was resolved: most layers of a model are like one before.
+    """
     site, where = entry.owner, "; ".join(_by_part(chosen))
     streams = (rule.stream for rule in reversed(rules) if rule.part is None)
     key = Key(seed, next(streams, None) or ties.get(entry.name, entry.name))
     if is_lazy(entry.tensor) and not isinstance(rules[-1].initializer, Keep):
         names, dtype = (entry.name, entry.aliases), entry.tensor.dtype
         return Step(*names, (), dtype, None, None, key, where, pending=tuple(rules))
-    fill = resolve_fill(site, chosen, layout)
+    shape = tuple(entry.tensor.shape)
+    again = (*map(id, chosen.values()), layout or shape)
+    if again not in fills or any(map(chooses_by_site, chosen.values())):
+        fills[again] = resolve_fill(site, chosen, layout)
+    fill = fills[again]
     if fill is None:
         return _kept(entry, where, _reason(rules))
     check_dtype(entry, fill, where)
     step = Step(
         name=entry.name,
         aliases=entry.aliases,
-        shape=tuple(entry.tensor.shape),
+        shape=shape,
         dtype=entry.tensor.dtype,
-        layout=layout,
+        layout=_with_padding(layout, entry),
         fill=fill,
         key=key,
         rule=where,
@@ -140,6 +172,17 @@ def _step(
     )
     check_parametrized(step, site)
     return step
+
+
+def _with_padding(layout: Layout | None, entry: Entry) -> Layout | None:
+    """The layout with the row that any of the tied modules keeps at zero."""
+    if layout is None or layout.padding_idx is not None:
+        return layout
+    for site in entry.others:
+        other = layout_of(site)
+        if other is not None and other.padding_idx is not None:
+            return replace(layout, padding_idx=other.padding_idx)
+    return layout
 
 
 def _kept(entry: Entry, rule: str, reason: str) -> Step:

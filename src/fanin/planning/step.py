@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fanin.drawing.dispatch import draw
 from fanin.errors import LayoutError
-from fanin.fills import Constant, Fill
+from fanin.fills import Constant, Fill, Packed
 from fanin.geometry import Fans, Layout, Region
 from fanin.planning.rules import Rule
 from fanin.stream import Key
@@ -53,6 +53,14 @@ class Step:
     def is_pending(self) -> bool:
         """Whether the step waits for the shape of a lazy parameter."""
         return bool(self.pending)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every element is written: not where parts of a packed parameter are kept."""
+        if not isinstance(self.fill, Packed):
+            return self.fill is not None
+        written = sum(part.stop - part.start for part in self.fill.parts)
+        return written == self.shape[self.fill.dim]
 
     def draw(self, out: Tensor) -> None:
         """Write what the step says into a tensor: an ordinary one, or a shard."""

@@ -11,7 +11,7 @@ import torch
 
 from fanin.errors import ArgumentError
 
-__all__ = ["Key", "generator_bits"]
+__all__ = ["Key", "checked_seed", "generator_bits"]
 
 _PERSON = b"fanin.v1"
 
@@ -38,14 +38,7 @@ class Key:
     __slots__ = ("name", "seed", "value")
 
     def __init__(self, seed: SupportsIndex, name: str) -> None:
-        try:
-            seed = operator.index(seed)
-        except TypeError:
-            raise ArgumentError(
-                f"Key: a seed is an integer in [0, 2**64). Got {seed!r}. Pass an int."
-            ) from None
-        if not 0 <= seed < 2**64:
-            raise ArgumentError(f"Key: a seed is an integer in [0, 2**64). Got {seed}.")
+        seed = checked_seed(seed)
         digest = hashlib.blake2b(
             name.encode(), digest_size=8, key=seed.to_bytes(8, "little"), person=_PERSON
         )
@@ -77,6 +70,17 @@ class Key:
 
     def __repr__(self) -> str:
         return f"Key(seed={self.seed}, name={self.name!r})"
+
+
+def checked_seed(seed: SupportsIndex) -> int:
+    """A seed of any integer type as Python's; what is no integer in ``[0, 2**64)`` is refused."""
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        number = -1
+    if isinstance(seed, bool) or not 0 <= number < 2**64:
+        raise ArgumentError(f"seed: an integer in [0, 2**64). Got {seed!r}. Pass an int.")
+    return number
 
 
 class _Word(threading.local):

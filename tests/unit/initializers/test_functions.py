@@ -74,9 +74,19 @@ def test_moments_of_the_identity_are_those_of_the_base(
     assert Mapped(base, torch.clone).moments((3,)) == pytest.approx((mean, std), rel=1e-2)
 
 
-def test_a_function_of_the_whole_is_refused() -> None:
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x / x.abs().max(),
+        lambda x: x.sort().values,
+        lambda x: x + 1e-6 * torch.rand_like(x),
+    ],
+)
+def test_a_function_of_the_whole_or_of_chance_is_refused(function: object) -> None:
+    state = torch.get_rng_state()
     with pytest.raises(ArgumentError, match=r"entry by entry.*from_function"):
-        Mapped(Normal(), lambda x: x / x.abs().max())
+        Mapped(Normal(), function)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_a_function_without_a_value_is_refused() -> None:

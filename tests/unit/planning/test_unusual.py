@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import fanin
-from fanin.errors import DtypeError, PlanError
+from fanin.errors import ArgumentError, DtypeError, PlanError
 from fanin.initializers import normal, ones, orthogonal, zeros
 from fanin.planning import Recipe, keep, rule
 
@@ -168,3 +168,72 @@ def test_a_table_that_was_handed_over_stays_unless_a_rule_says_its_name() -> Non
     assert model[1].weight.all()
     fanin.initialize(model, {"*.weight": ones()}, seed=0)
     assert (model[0].weight == 1).all()
+
+
+def test_a_part_that_is_kept_has_a_value_to_keep() -> None:
+    with fanin.deferred():
+        model = nn.MultiheadAttention(4, 2)
+    keeps_v = fanin.get_recipe("kaiming") + rule("in_proj_weight", keep(), part="v")
+    with pytest.raises(PlanError, match=r"without memory:\n  in_proj_weight"):
+        fanin.initialize(model, keeps_v, seed=0)
+
+
+def test_the_padding_row_of_a_tied_table_stays_zero() -> None:
+    model = nn.ModuleDict({"head": nn.Linear(4, 6, bias=False), "table": nn.Embedding(6, 4, 2)})
+    model["table"].weight = model["head"].weight
+    fanin.initialize(model, "kaiming", seed=0)
+    assert not model["head"].weight[2].any()
+    assert model["head"].weight[[0, 1, 3, 4, 5]].all()
+
+
+@pytest.mark.parametrize("options", [{"skip": "0.*"}, {"only": "2.*"}])
+def test_lazy_parameters_can_be_left_alone(options: dict[str, str]) -> None:
+    model = lazy()
+    plan = fanin.initialize(model, "kaiming", seed=0, **options)
+    assert plan.steps[0].fill is None
+    assert not plan.steps[0].is_pending
+    model(torch.randn(2, 1, 8, 8))
+
+
+def test_a_lazy_parameter_without_a_rule_is_named() -> None:
+    with pytest.raises(PlanError, match=r"2\.bias  of no shape yet of Linear"):
+        fanin.plan(lazy(), {"0.*": zeros(), "2.weight": zeros()}, seed=0)
+
+
+def test_rules_that_match_nothing_are_shown() -> None:
+    """Pain 7."""
+    rules = rule(None, ones(), type_name="Linaer"), rule(nn.Linear, ones(), parameter="weights")
+    plan = fanin.plan(nn.Linear(2, 2), fanin.get_recipe("kaiming") + rules, seed=0)
+    assert plan.unused == ("Linaer -> ones()", "Linear.weights -> ones()")
+    assert "matches nothing: Linaer -> ones()" in str(plan)
+    assert fanin.Plan.from_json(plan.to_json()) == plan
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "meta"}, "a device with memory"),
+        ({"device": "gpu"}, "a device of torch"),
+        ({"dtype": "float16"}, "a dtype of torch"),
+        ({"seed": True}, r"seed: an integer in"),
+        ({"seed": 0.5}, r"seed: an integer in"),
+        ({"seed": -1}, r"seed: an integer in"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_changes(
+    options: dict[str, object], message: str
+) -> None:
+    model = lazy()
+    with pytest.raises(ArgumentError, match=message):
+        fanin.initialize(model, "kaiming", example_inputs=torch.empty(1, 1, 8, 8), **options)
+    assert nn.parameter.is_lazy(model[0].weight)
+
+
+def test_a_seed_of_any_integer_type_is_kept_as_an_int() -> None:
+    plan = fanin.plan(nn.Linear(2, 2), "kaiming", seed=torch.tensor(3))
+    assert fanin.Plan.from_json(plan.to_json()) == plan
+    assert type(plan.seed) is int
+
+
+def test_a_model_without_parameters_says_so() -> None:
+    assert "The model has no parameters." in str(fanin.plan(nn.ReLU(), "kaiming", seed=0))

@@ -95,5 +95,5 @@ def test_threads_draw_from_generators_of_their_own() -> None:
 def test_a_seed_is_any_integer_and_nothing_else() -> None:
     assert Key(np.uint64(3), "w") == Key(3, "w")
     for seed in (1.5, "3", None):
-        with pytest.raises(ArgumentError, match="Key: a seed is an integer"):
+        with pytest.raises(ArgumentError, match="seed: an integer"):
             Key(seed, "w")
