@@ -6,19 +6,32 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fanin.probing.html_sections import NOTHING, calls, layers_of_runs, number_text, weights
-from fanin.report import Column, Table
+from fanin.probing.comparison import comparison
+from fanin.probing.findings import times_text
+from fanin.probing.html_sections import (
+    NOTHING,
+    Field,
+    calls,
+    layers_of_runs,
+    number_text,
+    table_of,
+    weights,
+)
 from fanin.report.page import Page, Section, page_html
 
 if TYPE_CHECKING:
-    from fanin.probing.signal_report import SignalReport
-
     from fanin.probing.growth import Growth
+    from fanin.probing.signal_report import SignalReport
 
 __all__ = ["report_page"]
 
 
-def report_page(report: SignalReport, *, others: Sequence[SignalReport] = ()) -> str:
+def report_page(
+    report: SignalReport,
+    *,
+    others: Sequence[SignalReport] = (),
+    names: Sequence[str] | None = None,
+) -> str:
     """Everything a probe measured, as the text of one HTML file that needs no network.
 
     Verdict, curves over depth, a row for each call and each parameter, and their histograms.
@@ -27,12 +40,15 @@ def report_page(report: SignalReport, *, others: Sequence[SignalReport] = ()) ->
         report: of a probe.
         others: of other runs: their curves share the charts, their numbers stand side by side,
             and each has a tab of its own.
+        names: of the runs, the first one's first; by default their recipes.
 
     Raises:
+        ArgumentError: without one name for each run.
         FaninError: without jinja2, which the extra ``report`` installs.
     """
     if others:
-        return page_html(_comparison((report, *others)))
+        runs = comparison((report, *others), names=names)
+        return page_html(_comparison(runs.reports, runs.names))
     return page_html(_run(report, f"Signals through {report.title}"))
 
 
@@ -66,8 +82,7 @@ def _facts(report: SignalReport) -> tuple[tuple[str, str], ...]:
     return tuple((name, text) for name, text in facts.items() if text != NOTHING)
 
 
-def _comparison(runs: Sequence[SignalReport]) -> Page:
-    names = _run_names(runs)
+def _comparison(runs: Sequence[SignalReport], names: Sequence[str]) -> Page:
     healthy = sum(run.verdict.is_healthy for run in runs)
     return Page(
         f"{len(runs)} runs of {' and '.join(dict.fromkeys(run.title for run in runs))}",
@@ -83,31 +98,15 @@ def _comparison(runs: Sequence[SignalReport]) -> Page:
 
 def _side_by_side(runs: Sequence[SignalReport], names: Sequence[str]) -> Section:
     """The verdicts, a row for each run."""
-    numbers = [Column(name, "right") for name in ("outputs", "gradients", "loss", "seed")]
-    cells = [
-        (
-            name,
-            (run.verdict.lines or (run.verdict.kind,))[0],
-            _growth(run.verdict.forward),
-            _growth(run.verdict.backward),
-            number_text(run.loss),
-            _seed(run),
-            run.verdict.suggestion or NOTHING,
-        )
-        for name, run in zip(names, runs, strict=True)
-    ]
-    columns = (Column("run"), Column("verdict"), *numbers, Column("suggestion"))
-    return Section("Side by side", table=Table(columns, tuple(cells)))
-
-
-def _run_names(runs: Sequence[SignalReport]) -> list[str]:
-    """Recipes, with the models or seeds that differ, and with a number where that is not enough."""
-    parts = list(
-        zip(*((_recipe(run), run.title, f"seed {_seed(run)}") for run in runs), strict=True)
+    fields: tuple[Field[tuple[str, SignalReport]], ...] = (
+        ("run", "left", lambda run: run[0]),
+        ("verdict", "left", lambda run: (run[1].verdict.lines or (run[1].verdict.kind,))[0]),
+        ("outputs", "right", lambda run: _growth(run[1].verdict.forward)),
+        ("gradients", "right", lambda run: _growth(run[1].verdict.backward)),
+        ("loss", "right", lambda run: number_text(run[1].loss)),
+        ("seed", "right", lambda run: _seed(run[1])),
     )
-    recipes, *differing = parts[0], *(part for part in parts[1:] if len(set(part)) > 1)
-    names = [", ".join(words) for words in zip(recipes, *differing, strict=True)]
-    return [f"{i}: {name}" if names.count(name) > 1 else name for i, name in enumerate(names, 1)]
+    return Section("Side by side", table=table_of(fields, list(zip(names, runs, strict=True))))
 
 
 def _recipe(report: SignalReport) -> str:
@@ -119,4 +118,4 @@ def _seed(report: SignalReport) -> str:
 
 
 def _growth(growth: Growth | None) -> str:
-    return NOTHING if growth is None else f"×{growth.factor:.4g} a layer"
+    return NOTHING if growth is None else times_text(growth.factor) + " a layer"

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypeVar
 
+from fanin.probing import findings
 from fanin.probing.growth import layer_of
-from fanin.probing.rows import Histogram, SignalRow, WeightRow
+from fanin.probing.rows import Histogram, SignalRow, Statistics, WeightRow
 from fanin.report import Column, Table, shape_text
 from fanin.report.page import Bars, Chart, Line, Section
 
-__all__ = ["NOTHING", "calls", "layers_of_runs", "number_text", "weights"]
+__all__ = ["NOTHING", "Field", "calls", "layers_of_runs", "number_text", "table_of", "weights"]
 
 NOTHING = "–"
 
 _Item = TypeVar("_Item")
 _Value = Callable[[SignalRow], float | None]
-_Field = tuple[str, Literal["left", "right"], Callable[[_Item], str]]
+Field = tuple[str, Literal["left", "right"], Callable[[_Item], str]]
 
 _AXIS = "layers with weights, counted from 0"
 _EDGES = "A cross at an edge marks what is not finite, or zero on a logarithmic axis."
@@ -35,7 +37,7 @@ def calls(rows: Sequence[SignalRow], parameters: Sequence[WeightRow]) -> Section
         "Signals over depth",
         text=_EDGES,
         charts=tuple(chart for chart in _charts(rows, drawn) if chart.lines),
-        table=_table(_CALL_FIELDS, rows),
+        table=table_of(_CALL_FIELDS, rows),
         details=tuple(_call_bars(row, owned.get(row.name, [])) for row in rows),
         chosen=next(broken, next(layers, 0)),
     )
@@ -47,59 +49,62 @@ def weights(parameters: Sequence[WeightRow]) -> Section:
     seen = [parameters[i] for i in spread]
 
     def chart(title: str, *lines: Line) -> Chart:
-        labels, x = tuple(parameter.name for parameter in seen), tuple(map(float, spread))
-        return Chart(title, x, labels, _told(lines), "parameters, in order", rows=tuple(spread))
+        labels, rows = tuple(parameter.name for parameter in seen), tuple(spread)
+        return Chart(title, rows, labels, _told(lines), "parameters, in order", rows=rows)
 
     charts = (
         chart(
             "Std of parameters",
-            Line("observed", tuple(parameter.std for parameter in seen)),
+            Line("observed", tuple(parameter.std for parameter in seen), loose=True),
             Line("expected", tuple(parameter.expected_std for parameter in seen)),
         ),
         chart(
             "Gradient rms over parameter rms",
-            Line("ratio", tuple(parameter.ratio for parameter in seen)),
+            Line("ratio", tuple(parameter.ratio for parameter in seen), loose=True),
         ),
     )
     planned = any(parameter.expected_std is not None for parameter in parameters)
     return Section(
         "Parameters and the plan" if planned else "Parameters",
         charts=tuple(chart for chart in charts if chart.lines),
-        table=_table(_WEIGHT_FIELDS, parameters),
+        table=table_of(_WEIGHT_FIELDS, parameters),
         details=tuple(_bars(("values", parameter.histogram)) for parameter in parameters),
     )
 
 
 def layers_of_runs(runs: Sequence[Sequence[SignalRow]], names: Sequence[str]) -> Section:
-    """One axis and one table for the layers of several runs; a layer is known by its name."""
-    layers = [{_label(row): row for row in rows if row.is_layer} for rows in runs]
+    """One axis and one table for the layers of several runs, which meet by their numbers."""
+    layers = [{layer_of(row): row for row in rows if row.is_layer} for rows in runs]
     named = list(zip(names, layers, strict=True))
-    place = {label: layer_of(row) for run in reversed(layers) for label, row in run.items()}
-    labels = tuple(sorted(place, key=lambda label: place[label]))
+    numbers = sorted(set().union(*layers))
+    labels = tuple(
+        " | ".join(dict.fromkeys(_label(run[number]) for run in layers if number in run))
+        for number in numbers
+    )
 
     def chart(title: str, value: _Value) -> Chart:
         lines = tuple(
-            Line(name, tuple(value(run[label]) if label in run else None for label in labels))
+            Line(name, tuple(value(run[i]) if i in run else None for i in numbers))
             for name, run in named
         )
-        x = tuple(float(place[label]) for label in labels)
-        return Chart(title, x, labels, _told(lines), _AXIS, rows=tuple(range(len(labels))))
+        rows = tuple(range(len(numbers)))
+        return Chart(title, tuple(numbers), labels, _told(lines), _AXIS, rows=rows)
 
     charts = (chart("Output rms", _output_rms), chart("Gradient rms", _gradient_rms))
     lines = [(chart, line) for chart in charts for line in chart.lines]
     columns = [Column(f"{chart.title}, {line.name}", "right") for chart, line in lines]
     cells = (
-        (label, *(number_text(line.values[i]) for _, line in lines))
-        for i, label in enumerate(labels)
+        (label, str(number), *(number_text(line.values[i]) for _, line in lines))
+        for i, (number, label) in enumerate(zip(numbers, labels, strict=True))
     )
     return Section(
         "Layer by layer",
         text=_EDGES,
         charts=tuple(chart for chart in charts if chart.lines),
-        table=Table((Column("layer"), *columns), tuple(cells)),
+        table=Table((Column("name"), Column("layer", "right"), *columns), tuple(cells)),
         details=tuple(
-            _bars(*((name, run[label].output.histogram) for name, run in named if label in run))
-            for label in labels
+            _bars(*((name, run[i].output.histogram) for name, run in named if i in run))
+            for i in numbers
         ),
     )
 
@@ -125,12 +130,12 @@ def _charts(rows: Sequence[SignalRow], drawn: Sequence[int]) -> tuple[Chart, ...
     outputs = chart(
         "Outputs",
         line("rms", _output_rms),
-        line("std", lambda row: row.output.std),
+        line("std", lambda row: _unless_broken(row.output, row.output.std)),
         dots("rms between layers", _output_rms),
-        line("largest", lambda row: row.output.abs_max, shown=False),
+        line("largest", lambda row: _unless_broken(row.output, row.output.abs_max), shown=False),
     )
     gradients = chart(
-        "Gradients of the loss by these outputs",
+        "Gradients at these outputs",
         line("rms", _gradient_rms),
         dots("rms between layers", _gradient_rms),
     )
@@ -190,11 +195,11 @@ def _bars(*histograms: tuple[str, Histogram | None]) -> tuple[Bars, ...]:
 
 
 def number_text(value: float | None) -> str:
-    """Four digits, or a dash."""
-    return NOTHING if value is None else f"{value:.4g}"
+    """Three digits, or a dash."""
+    return NOTHING if value is None else findings.number_text(value)
 
 
-def _table(fields: Sequence[_Field[_Item]], items: Sequence[_Item]) -> Table:
+def table_of(fields: Sequence[Field[_Item]], items: Sequence[_Item]) -> Table:
     """A row for each item; a column that says nothing of any is left out."""
     columns = [
         (Column(name, align), [text(item) for item in items]) for name, align, text in fields
@@ -211,11 +216,16 @@ def _label(row: SignalRow) -> str:
 
 
 def _output_rms(row: SignalRow) -> float:
-    return row.output.rms
+    return _unless_broken(row.output, row.output.rms)
 
 
 def _gradient_rms(row: SignalRow) -> float | None:
-    return None if row.gradient is None else row.gradient.rms
+    return None if row.gradient is None else _unless_broken(row.gradient, row.gradient.rms)
+
+
+def _unless_broken(statistics: Statistics, value: float) -> float:
+    """The value; where some entries are not finite, it is only of the others, and these count."""
+    return value if statistics.is_finite else math.nan if statistics.nans else math.inf
 
 
 def _saturated_percent(row: SignalRow) -> float | None:
@@ -234,7 +244,7 @@ def _against_plan(parameter: WeightRow) -> float | None:
     return parameter.std / parameter.expected_std if parameter.expected_std else None
 
 
-_CALL_FIELDS: tuple[_Field[SignalRow], ...] = (
+_CALL_FIELDS: tuple[Field[SignalRow], ...] = (
     ("name", "left", _label),
     ("call", "right", lambda row: str(row.index)),
     ("layer", "right", lambda row: str(layer_of(row)) if row.is_layer else NOTHING),
@@ -250,7 +260,7 @@ _CALL_FIELDS: tuple[_Field[SignalRow], ...] = (
     ("inf", "right", lambda row: _count_text(row.output.infs)),
     ("gradient rms", "right", lambda row: number_text(_gradient_rms(row))),
 )
-_WEIGHT_FIELDS: tuple[_Field[WeightRow], ...] = (
+_WEIGHT_FIELDS: tuple[Field[WeightRow], ...] = (
     ("parameter", "left", lambda parameter: parameter.name),
     ("shape", "left", lambda parameter: shape_text(parameter.shape)),
     ("expected std", "right", lambda parameter: number_text(parameter.expected_std)),

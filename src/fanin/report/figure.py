@@ -170,7 +170,7 @@ def plain_text(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def shortened(name: str, *, most: int = 26) -> str:
+def shortened(name: str, *, most: int = 28) -> str:
     """A long name without its middle."""
     half = most // 2
     return name if len(name) <= most else f"{name[: half - 1]}…{name[-half:]}"
@@ -201,13 +201,14 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     _fit_axis(axes, panel)
     named = [(_draw_curve(axes, curve), curve.label) for curve in panel.curves]
     named += _draw_edges(axes, panel.curves)
-    shown = [(handle, plain_text(label)) for handle, label in named if label]
+    shown = [(handle, plain_text(shortened(label, most=60))) for handle, label in named if label]
     if shown:
+        longest = max(len(label) for _, label in shown)
         axes.legend(
             [handle for handle, _ in shown],
             [label for _, label in shown],
             fontsize=_SMALL,
-            ncols=min(len(shown), 4),
+            ncols=min(len(shown), 1 + 100 // (longest + 8)),
             loc="lower right",
             bbox_to_anchor=(1.0, 1.0),
             frameon=False,
@@ -281,6 +282,9 @@ def _fit_axis(axes: Axes, panel: Panel) -> None:
             )
     low, high = max(low, -307.0), min(high, 308.0)
     axes.set_ylim(10.0**low, 10.0**high)
+    if not values:
+        axes.set_yticks([])
+        axes.minorticks_off()
     if high - low > 2 * _FAR:  # matplotlib's own ticks would overflow
         axes.set_yticks([10.0**i for i in range(-6 * _FAR, 7 * _FAR, _FAR) if low <= i <= high])
         axes.minorticks_off()

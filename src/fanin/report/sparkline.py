@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import median
 
 __all__ = ["sparkline"]
@@ -48,5 +49,5 @@ def _joined(values: Sequence[float], width: int) -> list[float]:
     if len(values) <= width:
         return list(values)
     edges = [len(values) * i // width for i in range(width + 1)]
-    shares = [values[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    shares = [values[start:end] for start, end in pairwise(edges)]
     return [median(s) if all(map(math.isfinite, s)) else math.nan for s in shares]

@@ -22,7 +22,7 @@ class Chart {
     this.spoken = html("span", { class: "unseen", "aria-live": "polite" });
     this.plot = html("div", {
       class: "plot", tabindex: 0, role: "application", "aria-roledescription": "chart",
-      "aria-label": `${this.figure.dataset.told} ${KEYS}`, title: "",
+      "aria-label": `${this.figure.dataset.told} ${KEYS}`,
     }, this.picture, this.tip);
     this.back = button("Show all", () => this.showAll());
     const zoom = html("span", { class: "zoom" },
@@ -97,7 +97,9 @@ class Chart {
     const clip = svg("svg", { // its view box keeps the coordinates and cuts what lies outside
       x: MARGIN.left - 6, y: 0, width: inner + 12, height, viewBox: `${MARGIN.left - 6} 0 ${inner + 12} ${height}`,
     });
-    this.data.lines.forEach((line, i) => this.shown[i] && clip.append(...this.curve(line, i, visible, scale)));
+    this.data.lines.forEach((line, i) => {
+      if (this.shown[i]) clip[line.loose ? "prepend" : "append"](...this.curve(line, i, visible, scale));
+    });
     this.cross = svg("g");
     clip.append(this.cross);
     this.picture.append(clip);
@@ -122,7 +124,7 @@ class Chart {
       drawn.push(svg("path", { class: "grid", d: `M${MARGIN.left} ${y}H${width - MARGIN.right}` }),
         svg("text", { x: MARGIN.left - 8, y: y + 4, "text-anchor": "end" }, text));
     }
-    for (const value of linearTicks(...this.view, Math.max(2, Math.floor(width / 90)))) {
+    for (const value of linearTicks(...this.view, Math.max(2, Math.floor(width / 60)))) {
       if (!Number.isInteger(value)) continue; // places are counted
       drawn.push(svg("text", { x: this.x(value), y: bottom + 16, "text-anchor": "middle" }, numberText(value)));
     }
@@ -146,7 +148,7 @@ class Chart {
         marks.push(svg("path", { class: `broken c${i % 6}`, d: `M${x - 4} ${scale.edge(value) - 4}l8 8m0-8l-8 8` }));
         continue;
       }
-      if (line.loose || visible.length <= 60) marks.push(svg("circle", { class: `c${i % 6}`, cx: x, cy: y, r: 2.5 }));
+      if (line.loose || visible.length <= 60) marks.push(svg("circle", { class: `c${i % 6}`, cx: x, cy: y, r: line.loose ? 3 : 2 }));
       if (line.loose) continue;
       path += `${pen}${x.toFixed(1)} ${y.toFixed(1)}`;
       pen = "L";
@@ -184,7 +186,8 @@ class Chart {
   }
 
   readings() {
-    return this.data.lines.map((line, i) => [line.name, valueText(line.values[this.cursor]), i]).filter(([, , i]) => this.shown[i]);
+    return this.data.lines.map((line, i) => [line.name, valueText(line.values[this.cursor]), i])
+      .filter(([, , i]) => this.shown[i] && this.data.lines[i].values[this.cursor] !== null);
   }
 
   choose() {

@@ -135,5 +135,5 @@ def _told_line(chart: Chart, line: Line) -> str:
         parts.append(f"between {lowest:.3g} and {highest:.3g}")
     broken = [place for value, place in points if not math.isfinite(value)]
     if broken:
-        parts.append(f"not finite at {len(broken)} places, the first {broken[0]}")
+        parts.append(f"not finite at {len(broken)} of {len(points)} places, the first {broken[0]}")
     return f"{line.name}: {', '.join(parts) or 'no values'}"
