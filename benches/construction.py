@@ -26,9 +26,9 @@ from torch import nn
 
 import fanin
 from fanin import initializers, zoo
-from fanin.model.deferred import deferred
-from fanin.model.materialize import materialize
-from fanin.model.pages import advise_large_pages
+from fanin.model.construction import deferred
+from fanin.model.construction import materialize
+from fanin.model.construction.pages import advise_large_pages
 from fanin.report import Column, Table
 from presentation import machine
 from rounds import ratio

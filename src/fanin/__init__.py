@@ -4,6 +4,9 @@
 ``fanin.initializers`` say what a parameter should hold before its shape is known.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from fanin import init as init
 from fanin import initializers as initializers
 from fanin.errors import ArgumentError as ArgumentError
@@ -19,14 +22,12 @@ from fanin.gains import gain as gain
 from fanin.geometry import Fans as Fans
 from fanin.geometry import Layout as Layout
 from fanin.geometry import Region as Region
-from fanin.initialization import get_recipe as get_recipe
 from fanin.initialization import initialize as initialize
 from fanin.initialization import plan as plan
 from fanin.initializers import Initializer as Initializer
 from fanin.initializers import parse as parse
 from fanin.model import register_adapter as register_adapter
 from fanin.model.construction import deferred as deferred
-from fanin.model.inspection import inspect as inspect
 from fanin.planning import Plan as Plan
 from fanin.planning import Recipe as Recipe
 from fanin.planning import Rule as Rule
@@ -35,5 +36,30 @@ from fanin.planning import keep as keep
 from fanin.planning import rule as rule
 from fanin.stream import STREAM_VERSION as STREAM_VERSION
 from fanin.stream import Key as Key
+
+if TYPE_CHECKING:
+    from fanin.model.inspection import inspect as inspect
+    from fanin.probing import SignalReport as SignalReport
+    from fanin.probing.feature_maps import feature_maps as feature_maps
+    from fanin.probing.probe import probe as probe
+    from fanin.recipes import get_recipe as get_recipe
+else:
+    # Read when first asked for: `import fanin` is paid for by every user of `fanin.init`.
+    _LATER = {
+        "SignalReport": "fanin.probing",
+        "feature_maps": "fanin.probing",
+        "get_recipe": "fanin.recipes",
+        "inspect": "fanin.model.inspection",
+        "probe": "fanin.probing",
+    }
+
+    def __getattr__(name):
+        if name not in _LATER:
+            raise AttributeError(f"module 'fanin' has no attribute {name!r}")
+        return getattr(import_module(_LATER[name]), name)
+
+    def __dir__():
+        return sorted({*globals(), *_LATER})
+
 
 __version__ = "0.1.0"

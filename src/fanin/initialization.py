@@ -17,7 +17,7 @@ from fanin.planning.rules import Content
 from fanin.planning.selection import Selection
 from fanin.stream.key import generator_bits
 
-__all__ = ["get_recipe", "initialize", "plan"]
+__all__ = ["initialize", "plan"]
 
 RecipeLike: TypeAlias = str | Recipe | Rule | Iterable[Rule] | Mapping[str, Content]
 
@@ -161,17 +161,12 @@ def _cast(made: Plan, dtype: torch.dtype | None) -> Plan:
     return replace(made, steps=tuple(steps))
 
 
-def get_recipe(text: str) -> Recipe:
-    """The recipe that a text names: `fanin.recipes.get_recipe`."""
-    from fanin import recipes  # two dozen files, which `import fanin` need not read
-
-    return recipes.get_recipe(text)
-
-
 def _recipe(recipe: RecipeLike) -> Recipe:
     if isinstance(recipe, Recipe):
         return recipe
     if isinstance(recipe, str):
+        from fanin.recipes import get_recipe  # two dozen files, which `import fanin` need not read
+
         return get_recipe(recipe)
     try:
         return Recipe("custom", 1, ()) + recipe

@@ -15,6 +15,7 @@ from fanin.cli.gain import gain
 from fanin.cli.initialize import init, plan
 from fanin.cli.inspect import inspect
 from fanin.cli.listing import list_choices
+from fanin.cli.probe import ProbeCommand, probe
 from fanin.errors import ArgumentError, FaninError
 
 __all__ = ["app", "main"]
@@ -46,6 +47,7 @@ app.command()(plan)
 app.command()(inspect)
 app.command()(diff)
 app.command()(gain)
+app.command(cls=ProbeCommand)(probe)
 app.command("list")(list_choices)
 app.command()(bench)
 

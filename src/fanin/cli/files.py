@@ -25,12 +25,15 @@ def check_target(path: Path, *, force: bool, option: str = "--out") -> None:
         reason = getattr(error, "strerror", None) or error
         raise PlanError(f"{option}: cannot write {str(path)!r}: {reason}.") from error
     if path.is_dir():
-        raise PlanError(f"{option}: a file. Got the directory {str(path)!r}. Add a file name to it.")
+        raise PlanError(
+            f"{option}: a file. Got the directory {str(path)!r}. Add a file name to it."
+        )
     if path.exists() and not path.is_file():
         raise PlanError(f"{option}: a regular file. Got {str(path)!r}. Choose another name.")
     if path.exists() and not force:
         raise PlanError(
-            f"{option}: an existing file is not overwritten. Got {str(path)!r}. Say --force to do so."
+            f"{option}: an existing file is not overwritten. Got {str(path)!r}. "
+            "Say --force to do so."
         )
     if not path.parent.is_dir():
         raise PlanError(
@@ -67,7 +70,9 @@ def whole_file(path: Path, *, force: bool, option: str = "--out") -> Iterator[IO
         os.replace(temporary, target)
         temporary = None
     except OSError as error:
-        raise PlanError(f"{option}: cannot write {str(path)!r}: {error.strerror or error}.") from error
+        raise PlanError(
+            f"{option}: cannot write {str(path)!r}: {error.strerror or error}."
+        ) from error
     finally:
         if temporary is not None:
             with suppress(FileNotFoundError):

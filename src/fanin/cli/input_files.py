@@ -31,12 +31,13 @@ def read_tensors(path: Path) -> Any:
             f"--input: a file of a known kind. Got {str(path)!r}. "
             f"{one_of(path.suffix, (*_READERS, *IMAGES))}"
         )
+    read, kind = _READERS[path.suffix.lower()]
     try:
-        value = _READERS[path.suffix.lower()](path)
+        value = read(path)
     except (OSError, ValueError, TypeError, EOFError, RuntimeError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(path, error, kind) from error
     except (pickle.UnpicklingError, SafetensorError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(path, error, kind) from error
     value = tuple(value) if isinstance(value, list) else value
     inside = value.values() if isinstance(value, dict) else value
     names = value if isinstance(value, dict) else ()
@@ -80,7 +81,7 @@ def read_image(path: Path, shape: tuple[int, ...] | None) -> Tensor:
         with Image.open(path) as file:
             image = file.convert("L" if shape is not None and shape[0] == 1 else "RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(path, error, "image that Pillow knows") from error
     if shape is not None:
         image = image.resize((shape[2], shape[1]), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.array(image, dtype=np.float32) / 255)
@@ -101,14 +102,14 @@ def _safetensors(path: Path) -> Any:
     return next(iter(tensors.values())) if len(tensors) == 1 else tensors
 
 
-_READERS: dict[str, Callable[[Path], Any]] = {
-    ".npy": _numpy,
-    ".pt": _torch,
-    ".pth": _torch,
-    ".safetensors": _safetensors,
+_READERS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    ".npy": (_numpy, "array of numbers"),
+    ".pt": (_torch, "file that torch.save wrote, with nothing but tensors in it"),
+    ".pth": (_torch, "file that torch.save wrote, with nothing but tensors in it"),
+    ".safetensors": (_safetensors, "safetensors file"),
 }
 
 
-def _unreadable(path: Path, error: Exception) -> ArgumentError:
-    reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-    return ArgumentError(f"--input: cannot read {str(path)!r}: {reason or type(error).__name__}.")
+def _unreadable(path: Path, error: Exception, kind: str) -> ArgumentError:
+    reason = getattr(error, "strerror", None) or f"it is no {kind}"
+    return ArgumentError(f"--input: cannot read {str(path)!r}: {reason}.")

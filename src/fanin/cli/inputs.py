@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -71,11 +71,7 @@ def make_inputs(model: nn.Module, spec: str, options: InputOptions, *, seed: int
     shape = None if options.shape is None else _parsed(options.shape)
     if options.file is not None:
         return _from_file(model, spec, options.file, shape)
-    try:
-        return _drawn(model, spec, options, shape, seed)
-    except RuntimeError as error:  # torch finds no memory for it
-        line = str(error).partition("\n")[0]
-        raise ArgumentError(f"--input-shape, --batch: an input that fits. Got {line}") from error
+    return _drawn(model, spec, options, shape, seed)
 
 
 def _drawn(
@@ -115,22 +111,32 @@ def _shape_of_one(model: nn.Module, spec: str) -> _Shape:
 
 
 def _normal(size: _Shape, model: nn.Module, key: Key) -> Tensor:
-    values = torch.empty(size, dtype=_dtype(model))
+    values = _empty(size, _dtype(model))
     draw(fills.Normal(0.0, 1.0), key, Region.whole(size), values)
     return values
 
 
 def _ids(size: _Shape, vocabulary: int, key: Key) -> Tensor:
     """Uniform in ``0 … vocabulary - 1``: float64 has far more steps than any vocabulary."""
-    values = torch.empty(size, dtype=torch.float64)
+    values = _empty(size, torch.float64)
     draw(fills.Uniform(0.0, 1.0), key, Region.whole(size), values)
     return (values * vocabulary).long().clamp_(max=vocabulary - 1)
 
 
+def _empty(size: _Shape, dtype: torch.dtype) -> Tensor:
+    try:
+        return torch.empty(size, dtype=dtype)
+    except (RuntimeError, MemoryError, OverflowError) as error:
+        raise ArgumentError(
+            f"--batch, --input-shape: an input that fits into memory. Got {shape_text(size)}."
+        ) from error
+
+
 def _from_file(model: nn.Module, spec: str, path: Path, shape: _Shape | None) -> Inputs:
+    if not path.is_file():
+        raise ArgumentError(f"--input: a file that exists. Got {str(path)!r}.")
     if path.suffix.lower() in IMAGES:
-        known = _ZOO[spec](model) if shape is None and spec in _ZOO else shape
-        value: Any = read_image(path, known)
+        value: Any = read_image(path, shape or _image_shape(model, spec))
         text = f"{path.name}, {shape_text(value.shape)}, from 0 to 1"
     elif shape is not None:
         raise ArgumentError(
@@ -139,8 +145,14 @@ def _from_file(model: nn.Module, spec: str, path: Path, shape: _Shape | None) ->
         )
     else:
         value = read_tensors(path)
-        text = f"{path.name}, {', '.join(shape_text(t.shape) or 'a number' for t in _tensors(value))}"
+        text = f"{path.name}, {_shapes(value)}"
     return Inputs(_cast(value, _dtype(model)), text)
+
+
+def _image_shape(model: nn.Module, spec: str) -> _Shape | None:
+    if is_hugging_face(model):
+        return wanted_inputs(model, shape=None, length=None).shapes.get("pixel_values")
+    return _ZOO[spec](model) if spec in _ZOO else None
 
 
 def _dtype(model: nn.Module) -> torch.dtype:
@@ -157,10 +169,12 @@ def _cast(value: Any, dtype: torch.dtype) -> Any:
     return tuple(_cast(each, dtype) for each in value)
 
 
-def _tensors(value: Any) -> Sequence[Tensor]:
+def _shapes(value: Any) -> str:
     if isinstance(value, Tensor):
-        return [value]
-    return list(value.values()) if isinstance(value, dict) else list(value)
+        return shape_text(value.shape) or "one number"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_shapes(each)}" for name, each in value.items())
+    return ", ".join(map(_shapes, value))
 
 
 def _parsed(text: str) -> _Shape:

@@ -17,7 +17,7 @@ from torch import nn
 
 from fanin.cli.hugging_face import hugging_face_builder
 from fanin.errors import ArgumentError, PlanError, UnknownNameError, one_of
-from fanin.model.deferred import deferred
+from fanin.model.construction import deferred
 from fanin.zoo import MODELS
 
 __all__ = ["build_model", "parse_arguments"]

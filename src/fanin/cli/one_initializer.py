@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch.nn.parameter import is_lazy
 
 from fanin.initializers import Initializer, zeros
-from fanin.model import Site
+from fanin.model import Site, module_type
 from fanin.planning import Recipe, Rule, keep, rule
-from fanin.recipes.families import NORM, common_rules
+from fanin.recipes.families import common_rules, is_norm
 
 __all__ = ["AS_BUILT", "one_initializer"]
 
@@ -29,7 +29,7 @@ def one_initializer(initializer: Initializer, *, alone: bool) -> tuple[Rule, ...
 
 
 def _is_weight(site: Site) -> bool:
-    if site.is_buffer or isinstance(site.module, NORM) or "bias" in site.attribute:
+    if site.is_buffer or is_norm(site.module) or "bias" in site.attribute:
         return False
     return is_lazy(site.tensor) or site.tensor.dim() >= 2
 

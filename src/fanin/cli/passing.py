@@ -1,4 +1,4 @@
-"""A bar for a pass through a model, which says how many modules were called."""
+"""A bar for a pass through a model that takes longer than a moment."""
 
 from __future__ import annotations
 
@@ -21,25 +21,16 @@ def pass_progress(model: nn.Module, *, after: float = 1.0) -> Iterator[None]:
         model: whose innermost modules are counted as they are called.
         after: seconds before the bar appears.
     """
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-    )
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     console = Console(file=sys.stderr)
     if not console.is_terminal:
         yield
         return
     innermost = [module for module in model.modules() if not any(module.children())]
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("modules"), TimeElapsedColumn())
-    bar = Progress(
-        SpinnerColumn(), TextColumn("probing"), *columns, console=console, transient=True
-    )
-    task = bar.add_task("", total=len(innermost))
+    columns = (SpinnerColumn(), TextColumn("probing"), BarColumn(), TimeElapsedColumn())
+    bar = Progress(*columns, console=console, transient=True)
+    task = bar.add_task("", total=len(innermost) + 1)  # the backward pass is one more step
 
     def count(*_: object) -> None:
         bar.advance(task)

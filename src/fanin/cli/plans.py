@@ -16,7 +16,7 @@ from fanin.cli.one_initializer import AS_BUILT, one_initializer
 from fanin.errors import ArgumentError, PlanError, UnknownNameError, one_of
 from fanin.initializers import parse
 from fanin.model import sites
-from fanin.model.materialize import materialize
+from fanin.model.construction import materialize
 from fanin.planning import Plan, Recipe, keep, rule
 from fanin.recipes import get_recipe, load_recipe
 

@@ -13,13 +13,13 @@ from torch import nn
 from typer.core import TyperCommand
 
 from fanin.cli.inputs import InputOptions, Inputs, make_inputs
-from fanin.cli.options import Arguments, DtypeName, Model, Overrides, Seed
-from fanin.cli.plans import Request, build, checked_seed, make_plan, seed_torch, with_memory
+from fanin.cli.options import Arguments, DtypeName, Model, Overrides
 from fanin.cli.passing import pass_progress
-from fanin.cli.reports import STDOUT, ReportFiles, print_reports
+from fanin.cli.plans import Request, build, checked_seed, make_plan, seed_torch, with_memory
+from fanin.cli.reports import STDOUT, ReportFiles, print_json, print_reports
 from fanin.errors import ArgumentError, FaninError, ProbeError
 from fanin.initializers import BUILDERS
-from fanin.model.lazy import infer_shapes
+from fanin.model.construction import infer_shapes
 from fanin.planning import Plan
 from fanin.probing.probe import probe as probe_model
 from fanin.probing.signal_report import SignalReport
@@ -37,7 +37,7 @@ class ProbeCommand(TyperCommand):
         """Put the sign for stdout where no file follows."""
         following = [*args[1:], ""]
         pairs = (
-            (arg, STDOUT) if arg == "--json" and not _is_json_file(after) else (arg,)
+            (arg, str(STDOUT)) if arg == "--json" and not _is_json_file(after) else (arg,)
             for arg, after in zip(args, following, strict=True)
         )
         return super().parse_args(ctx, [text for pair in pairs for text in pair])
@@ -91,7 +91,8 @@ def probe(
         typer.Option(metavar="3,224,224", help="Of one input, drawn from N(0, 1)."),
     ] = None,
     length: Annotated[
-        int | None, typer.Option(help="Of a text, for hf: models that take token ids.  [default: 32]")
+        int | None,
+        typer.Option(help="Of a text, for hf: models that take token ids.  [default: 32]"),
     ] = None,
     input_file: Annotated[
         Path | None,
@@ -100,12 +101,17 @@ def probe(
         ),
     ] = None,
     train: Annotated[
-        bool, typer.Option("--train/--eval", help="Mode of the model.  [default: train]", show_default=False)
+        bool,
+        typer.Option(
+            "--train/--eval", help="Mode of the model.  [default: train]", show_default=False
+        ),
     ] = True,
     backward: Annotated[
         bool, typer.Option("--backward/--no-backward", help="Also measure gradients.")
     ] = True,
-    every: Annotated[bool, typer.Option("--every", help="Show every call.")] = False,
+    every: Annotated[
+        bool, typer.Option("--every", help="Show every call, and every parameter.")
+    ] = False,
     html: Annotated[Path | None, typer.Option(help="Write one page.")] = None,
     png: Annotated[Path | None, typer.Option(help="Write a picture.")] = None,
     json: Annotated[
@@ -145,12 +151,14 @@ def probe(
             InputOptions(input_file, batch, input_shape, length), train=train, backward=backward
         )
         reports = [passing.report(request) for request in _requests(asked, compare)]
-        files.write(reports)
+        written = files.write(reports)
     except FaninError as error:
         raise ArgumentError(str(error)) from error  # exit status 1 means not healthy
-    if json != STDOUT:
+    if json == STDOUT:
+        print_json(reports)
+    else:
         print_reports(reports, every=every)
-        files.say()
+        typer.echo("\n".join(written), nl=bool(written))
     if strict and not all(report.verdict.is_healthy for report in reports):
         raise typer.Exit(_NOT_HEALTHY)
 

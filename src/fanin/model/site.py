@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from fanin.model.parametrized import Parametrized
@@ -21,7 +22,6 @@ class Site:
         module: the module whose parameter it is.
         attribute: under which name it has it.
         parents: the modules from the root down to ``module``, both included.
-        tensor: the parameter; the value of a parametrized weight; the buffer.
         prefix: what the model's own `state_dict` has before the names of the module's tensors.
         through: how a parametrized weight is written; None for one that is written as it is.
         is_buffer: whether it is no parameter but a buffer.
@@ -31,10 +31,34 @@ class Site:
     module: nn.Module
     attribute: str
     parents: tuple[nn.Module, ...]
-    tensor: Tensor
     prefix: str = ""
     through: Parametrized | None = None
     is_buffer: bool = False
+
+    @property
+    def tensor(self) -> Tensor:
+        """The parameter or buffer that hangs there now.
+
+        The value of a parametrized weight is computed at every access, so that nobody holds it
+        for as long as the site.
+        """
+        if self.through is not None:
+            return self.through.value()
+        module = self.module
+        held = module._buffers if self.is_buffer else module._parameters
+        tensor = held[self.attribute]
+        assert tensor is not None
+        return tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        """The shape of `tensor`; that of a parametrized weight is computed once."""
+        return self.tensor.shape if self.through is None else self.through.form[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of `tensor`, likewise."""
+        return self.tensor.dtype if self.through is None else self.through.form[1]
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -75,5 +99,5 @@ class Entry:
 
     @property
     def tensor(self) -> Tensor:
-        """The parameter itself."""
+        """What hangs at the owner's place: `Site.tensor`."""
         return self.owner.tensor

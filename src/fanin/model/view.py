@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from operator import itemgetter
 from typing import TypeAlias
 
 import torch
@@ -31,7 +33,8 @@ def entries(model: nn.Module, *, ties: Mapping[str, str] | None = None) -> tuple
 
     Raises:
         PlanError: when two parameters have one canonical name, when parameters share memory
-            only in part, or when two names are stated as tied and are not.
+            only in part, when FSDP has joined several in one, or when two names are stated as
+            tied and are not.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
@@ -48,6 +51,7 @@ def entries(model: nn.Module, *, ties: Mapping[str, str] | None = None) -> tuple
                 f"plan: each parameter has a name of its own. Got two called {site.name!r} once "
                 "wrappers are left out. Rename the attribute of one of them."
             )
+        _check_whole(site)
         seen[site.name] = site
         groups.setdefault(identity(site), []).append(site)
     found = tuple(_entry(group, ties or {}) for group in groups.values())
@@ -69,7 +73,7 @@ def buffers(model: nn.Module) -> Iterator[Site]:
         for attribute, tensor in module._buffers.items():
             if tensor is not None:
                 place = name + attribute
-                yield Site(place, module, attribute, parents, tensor, path, is_buffer=True)
+                yield Site(place, module, attribute, parents, path, is_buffer=True)
 
 
 # A module, as its canonical prefix, its prefix in the state dict, and the modules down to it.
@@ -98,7 +102,7 @@ def _parameters(name: str, path: str, parents: tuple[nn.Module, ...]) -> Iterato
     held = parametrized(module)
     behind = {original for through in held.values() for original, _ in through.originals}
     for attribute, through in held.items():
-        yield Site(name + attribute, module, attribute, parents, through.value(), path, through)
+        yield Site(name + attribute, module, attribute, parents, path, through)
     is_behind = isinstance(module, ParametrizationList)
     for attribute, tensor in module._parameters.items():
         if (
@@ -107,7 +111,7 @@ def _parameters(name: str, path: str, parents: tuple[nn.Module, ...]) -> Iterato
             or (is_behind and attribute.startswith("original"))
         ):
             continue
-        yield Site(name + attribute, module, attribute, parents, tensor, path)
+        yield Site(name + attribute, module, attribute, parents, path)
 
 
 def identity(site: Site) -> object:
@@ -140,6 +144,17 @@ def _entry(group: list[Site], ties: Mapping[str, str]) -> Entry:
     return Entry(owner, tuple(site for site in group if site is not owner))
 
 
+def _check_whole(site: Site) -> None:
+    """Refuse what FSDP makes of several parameters: their names and axes are lost in it."""
+    fsdp = sys.modules.get("torch.distributed.fsdp._flat_param")  # else there is no instance
+    if fsdp is not None and any(isinstance(held, fsdp.FlatParameter) for held in _stored(site)):
+        raise PlanError(
+            "plan: every parameter has its own name and axes. Got a FlatParameter, in which FSDP "
+            f"joins several, for {site.name!r}. Initialize before wrapping; or inside "
+            "`with FullyShardedDataParallel.summon_full_params(model):`."
+        )
+
+
 def _check_ties(found: tuple[Entry, ...], ties: Mapping[str, str]) -> None:
     entry_of = {name: entry for entry in found for name in entry.names}
     for alias, owner in ties.items():
@@ -153,17 +168,63 @@ def _check_ties(found: tuple[Entry, ...], ties: Mapping[str, str]) -> None:
 
 
 def _check_overlap(found: tuple[Entry, ...]) -> None:
-    """Refuse contiguous parameters that share some of their memory: one writer each."""
+    """Refuse parameters that share some of their memory: each element has one writer."""
     spans = []
     for entry in found:
-        address = None if entry.owner.through is not None else _address(entry.tensor)
-        if address is not None and entry.tensor.is_contiguous():
-            end = address + entry.tensor.numel() * entry.tensor.element_size()
-            spans.append((str(entry.tensor.device), address, end, entry.name))
-    spans.sort()
-    for (device, _, end, name), (next_device, start, _, other) in pairwise(spans):
-        if device == next_device and start < end:
-            raise PlanError(
-                f"plan: each element has one writer. Got {name!r} and {other!r} over the same "
-                "memory. Give one of them its own storage, or make them one parameter."
-            )
+        for tensor in _stored(entry.owner):
+            address = _address(tensor)
+            if address is not None:
+                spans.append((str(tensor.device), address, entry.name, tensor))
+    spans.sort(key=itemgetter(0, 1))
+    met: list[tuple[str, int, str, torch.Tensor]] = []  # what reaches to the span or beyond
+    for device, start, name, tensor in spans:
+        met = [span for span in met if span[0] == device and span[1] + _extent(span[3]) > start]
+        for _, before, other, other_tensor in met:
+            if _share(other_tensor, tensor, start - before):
+                raise PlanError(
+                    f"plan: each element has one writer. Got {other!r} and {name!r} over the same "
+                    "memory. Give one of them its own storage; or make them one parameter, of "
+                    "which forward takes the transpose or the part."
+                )
+        met.append((device, start, name, tensor))
+
+
+def _stored(site: Site) -> tuple[torch.Tensor, ...]:
+    """What is written for a site."""
+    if site.through is None:
+        return (site.tensor,)
+    return tuple(original for _, original in site.through.originals)
+
+
+def _extent(tensor: torch.Tensor) -> int:
+    """Bytes from its first element to the end of its last one."""
+    if tensor.is_contiguous():
+        return tensor.nbytes
+    steps = ((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return (sum(steps) + 1) * tensor.element_size()
+
+
+def _share(first: torch.Tensor, second: torch.Tensor, distance: int) -> bool:
+    """Whether tensors whose extents meet have a byte in common; columns side by side do not.
+
+    Args:
+        first: it begins where the second does, or before.
+        second: on the same device.
+        distance: from the beginning of the first to that of the second, in bytes.
+    """
+    if all(_extent(tensor) == tensor.nbytes for tensor in (first, second)):
+        return True  # neither has a gap
+    unit = math.gcd(distance, first.element_size(), second.element_size())
+    length = max(_extent(first), distance + _extent(second)) // unit
+    taken = torch.zeros(length, dtype=torch.bool, device="cpu")
+    _bytes(taken, first, unit, 0).fill_(True)
+    return bool(_bytes(taken, second, unit, distance // unit).any())
+
+
+def _bytes(taken: torch.Tensor, tensor: torch.Tensor, unit: int, start: int) -> torch.Tensor:
+    """The places of a tensor among places of ``unit`` bytes each."""
+    width = tensor.element_size() // unit
+    dims = zip(tensor.shape, tensor.stride(), strict=True)
+    steps = [(size, stride * width) for size, stride in dims if stride]  # 0: the same place again
+    sizes, strides = zip(*steps, (width, 1), strict=True)
+    return taken.as_strided(sizes, strides, start)

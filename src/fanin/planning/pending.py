@@ -31,8 +31,7 @@ class _Waiting:
         self.step, self.site = step, site
 
     def __call__(self) -> None:
-        tensor = getattr(self.site.module, self.site.attribute)
-        _fill(self.step, replace(self.site, tensor=tensor))
+        _fill(self.step, self.site)
 
 
 @torch.no_grad()

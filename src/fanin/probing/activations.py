@@ -26,8 +26,9 @@ def range_of(
     """
     if name != "hardtanh":
         return _RANGES.get(name)
-    low, high = (*args[1:3], -1.0, 1.0)[:2] if len(args) != 2 else (args[1], 1.0)
-    return float(kwargs.get("min_val", low)), float(kwargs.get("max_val", high))
+    given = {"min_val": -1.0, "max_val": 1.0}
+    given |= dict(zip(given, args[1:3], strict=False)) | dict(kwargs)
+    return float(given["min_val"]), float(given["max_val"])
 
 
 _RANGES = {

@@ -176,8 +176,8 @@ def _passed(module: nn.Module, pixels: Tensor) -> tuple[LayerMaps, ...]:
     steps = tuple(_layers(module, ""))
     if any(each.is_meta for each in module.parameters()):
         raise ArgumentError(
-            "feature_maps: layers have memory. Got parameters on the meta device. Materialise and "
-            "initialise the module first: fanin.materialize(module, plan)."
+            "feature_maps: layers have memory. Got parameters on the meta device. Give it "
+            "memory and values first: fanin.initialize(module, recipe)."
         )
     weight = next((each for each in module.parameters() if each.is_floating_point()), pixels)
     x = _fitted(pixels, [layer for _, layer in steps])[None].to(weight.device, weight.dtype)
@@ -200,8 +200,9 @@ def _layers(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
     if type(module) is not nn.Sequential:
         yield name, module
         return
-    for key, child in module.named_children():
-        yield from _layers(child, f"{name}.{key}" if name else key)
+    for key, child in module._modules.items():  # named_children() lists a shared child once
+        if child is not None:
+            yield from _layers(child, f"{name}.{key}" if name else key)
 
 
 def _fitted(pixels: Tensor, layers: list[nn.Module]) -> Tensor:

@@ -1,4 +1,4 @@
-"""What can be wrong with the start of a net, each found in the rows of a probe and put into words."""
+"""What can be wrong with the start of a net: found in the rows of a probe, put into words."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ Kind: TypeAlias = Literal[
 _OUTPUTS = 1e3
 """Change of the rms of outputs over all layers that is too much.
 
-A healthy linear net of 100 layers drifts by 4 at width 256 and by 30 at width 64 (three standard
-deviations of a random walk whose steps have variance 1/2n); AlexNet and VGG-16 with recipes that
-train them change by 90 at most. Ten layers that vanish with torch's defaults change by 3000, four
-layers of 256 units with N(0, 1) by 4096.
+A healthy linear net of 100 layers drifts by 5 at width 256 and by 40 at width 64 (the mean and
+three standard deviations of a random walk: a step of log rms has variance 1/2n and mean -1/2n).
+AlexNet and VGG-16 with Xavier or Kaiming weights change by 90 at most. Ten linear layers and relu
+with torch's defaults, without biases, change by 3000, four linear ones with N(0, 1) by 4096.
 """
 
 _GRADIENTS = 1e5
 """Change of the rms of gradients over all layers that is too much.
 
-Larger, since pooling and resolution move gradients too: AlexNet with torch's defaults (1500),
-VGG-16 with Xavier (2400) and 100 layers of tanh with gain 5/3 (11,000) train; VGG-16 with torch's
-defaults (1e7) does not.
+Larger, since pooling and resolution move gradients too, in nets that people train: AlexNet with
+torch's defaults changes by 1500, VGG-16 with Xavier weights by 2400, 100 layers of tanh with gain
+5/3 by 11,000. VGG-16 with torch's defaults changes by 1e7.
 """
 
 
@@ -52,33 +52,29 @@ def findings(
     backward: Growth | None,
 ) -> list[Finding]:
     """All that is wrong, causes before what follows from them."""
-    grows, shrinks = _trend(forward, most=_OUTPUTS)
-    gradients_grow, gradients_shrink = _trend(backward, most=_GRADIENTS)
+    outputs, gradients = _excess(forward, most=_OUTPUTS), _excess(backward, most=_GRADIENTS)
     found = [
         _constant(rows, weights),
-        _not_finite(rows, weights, forward),
-        _explodes(rows, weights, grows),
-        _dead(rows),
+        _not_finite(rows, weights, forward, backward),
+        _explodes(rows, weights, outputs),
+        _dead(rows, outputs),
         _saturated(rows, weights),
-        _vanishes(rows, weights, shrinks),
-        _gradients_explode(rows, weights, gradients_grow),
-        _gradients_vanish(rows, weights, gradients_shrink),
+        _vanishes(rows, weights, outputs),
+        _gradients(rows, weights, gradients),
     ]
     return [finding for finding in found if finding is not None]
 
 
-def _trend(growth: Growth | None, *, most: float) -> tuple[Growth | None, Growth | None]:
-    """The growth if it is up and too much, and if it is down and too much.
+def _excess(growth: Growth | None, *, most: float) -> Growth | None:
+    """The growth if it is too much, up or down.
 
     A factor of 0.9 is harmless in ten layers and fatal in two hundred: what counts is what it
     makes over the depth there is, or that a dtype ended on the way.
     """
     if growth is None or 1 / LEVEL <= growth.factor <= LEVEL:
-        return None, None
-    change = max(growth.total, 1 / growth.total) if growth.total else math.inf
-    if change < most and growth.happened is None:
-        return None, None
-    return (growth, None) if growth.factor > 1 else (None, growth)
+        return None
+    is_much = not 1 / most < growth.total < most
+    return growth if is_much or growth.happened is not None else None
 
 
 def _constant(rows: Sequence[SignalRow], weights: Sequence[WeightRow]) -> Finding | None:
@@ -94,13 +90,16 @@ def _constant(rows: Sequence[SignalRow], weights: Sequence[WeightRow]) -> Findin
 
 
 def _not_finite(
-    rows: Sequence[SignalRow], weights: Sequence[WeightRow], forward: Growth | None
+    rows: Sequence[SignalRow],
+    weights: Sequence[WeightRow],
+    forward: Growth | None,
+    backward: Growth | None,
 ) -> Finding | None:
     """The call that made NaN or infinities, unless a trend led there."""
     first = _first_not_finite(rows)
     if first is None:
-        return _gradients_not_finite(rows)
-    if forward is not None and forward.happened is not None:
+        return None if _has_overflowed(backward) else _gradients_not_finite(rows)
+    if _has_overflowed(forward):
         return None
     broken = next((row.name for row in weights if not math.isfinite(row.rms)), None)
     if broken is not None:
@@ -117,8 +116,12 @@ def _not_finite(
     return Finding("not finite", (f"not finite: {_made(first)}",), cure)
 
 
+def _has_overflowed(growth: Growth | None) -> bool:
+    return growth is not None and growth.factor > 1 and growth.happened is not None
+
+
 def _gradients_not_finite(rows: Sequence[SignalRow]) -> Finding | None:
-    """The last layer whose gradient is not finite, where none was too large on the way there."""
+    """The last layer whose gradient is not finite."""
     broken = [row for row in rows if row.gradient and not row.gradient.is_finite]
     last = max(broken, key=layer_of, default=None)
     if last is None:
@@ -134,7 +137,7 @@ def _gradients_not_finite(rows: Sequence[SignalRow]) -> Finding | None:
 def _explodes(
     rows: Sequence[SignalRow], weights: Sequence[WeightRow], growth: Growth | None
 ) -> Finding | None:
-    if growth is None:
+    if growth is None or growth.factor < 1:
         return None
     first = _first_not_finite(rows)
     return Finding(
@@ -152,7 +155,7 @@ def _vanishes(
     rows: Sequence[SignalRow], weights: Sequence[WeightRow], growth: Growth | None
 ) -> Finding | None:
     cure = suggestion(rows, weights, grows=False)
-    if growth is not None:
+    if growth is not None and growth.factor < 1:
         line = f"vanishes: {times_text(growth.factor)} a layer{_limit_text(growth, rows)}"
         return Finding("vanishes", (line, _span_text("outputs", growth, rows)), cure)
     layers = [row for row in rows if row.is_layer]
@@ -164,9 +167,11 @@ def _vanishes(
     return Finding("vanishes", (line,), cure)
 
 
-def _dead(rows: Sequence[SignalRow]) -> Finding | None:
+def _dead(rows: Sequence[SignalRow], growth: Growth | None) -> Finding | None:
+    """Where rectifiers are shut, unless it is because their inputs underflow."""
     stretch = dead_units(rows)
-    if stretch is None:
+    is_underflow = growth is not None and growth.factor < 1 and growth.happened is not None
+    if stretch is None or (is_underflow and stretch.last is None):
         return None
     return Finding(
         "dead",
@@ -185,27 +190,19 @@ def _saturated(rows: Sequence[SignalRow], weights: Sequence[WeightRow]) -> Findi
     return Finding("saturated", (line,), suggestion(rows, weights, grows=True))
 
 
-def _gradients_explode(
+def _gradients(
     rows: Sequence[SignalRow], weights: Sequence[WeightRow], growth: Growth | None
 ) -> Finding | None:
     if growth is None:
         return None
-    line = f"gradients explode: {times_text(growth.factor)} a layer towards the input"
+    grows = growth.factor > 1
+    verb = "explode" if grows else "vanish"
+    line = f"gradients {verb}: {times_text(growth.factor)} a layer towards the input"
     lines = (f"{line}{_limit_text(growth, rows)}", _span_text("gradients", growth, rows))
-    return Finding("explodes", lines, suggestion(rows, weights, grows=True))
-
-
-def _gradients_vanish(
-    rows: Sequence[SignalRow], weights: Sequence[WeightRow], growth: Growth | None
-) -> Finding | None:
-    if growth is None:
-        return None
-    line = f"gradients vanish: {times_text(growth.factor)} a layer towards the input"
-    lines = (f"{line}{_limit_text(growth, rows)}", _span_text("gradients", growth, rows))
-    cure = suggestion(rows, weights, grows=False)
-    if 1 / growth.total < _GRADIENTS:  # only the dtype makes it a sickness
+    cure = suggestion(rows, weights, grows=grows)
+    if 1 / _GRADIENTS < growth.total < 1:  # only the dtype makes it a sickness
         cure = f"Scale the loss (torch.amp.GradScaler): {growth.dtype} ends early. {cure}"
-    return Finding("vanishes", lines, cure)
+    return Finding("explodes" if grows else "vanishes", lines, cure)
 
 
 def number_text(value: float) -> str:

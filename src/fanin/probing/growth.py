@@ -84,7 +84,7 @@ def _growth(
 ) -> Growth | None:
     """Over the layers before the first that is not finite; those of only zeros tell no factor."""
     finite = takewhile(lambda point: point[1].is_finite, walk)
-    points = [(layer, each) for layer, each in finite if each.rms > 0]
+    points = [(layer, each) for layer, each in finite if 0 < each.rms < math.inf]
     # A layer that overflowed is evidence of the trend too.
     if len(points) < 2 or len(points) + (broken_at is not None) < FEWEST_LAYERS:
         return None

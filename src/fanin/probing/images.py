@@ -76,6 +76,7 @@ def _read(path: Path) -> Tensor | NDArray[Any]:
 
 
 def _picture(path: Path) -> NDArray[Any]:
+    """The colours of a picture file, channels first."""
     try:
         from matplotlib.image import imread
     except ImportError as error:
@@ -83,11 +84,13 @@ def _picture(path: Path) -> NDArray[Any]:
             "image: picture files are read by matplotlib. Got an environment without it. Install "
             "it: pip install 'fanin[report]'."
         ) from error
-    return imread(path)
+    pixels = np.atleast_3d(imread(path))
+    colours = 3 if pixels.shape[2] >= 3 else 1  # the channel after them is opacity
+    return np.moveaxis(pixels[..., :colours], 2, 0)
 
 
 def _channels_first(array: NDArray[Any]) -> Tensor:
-    """As a tensor; (H, W, 3) and (H, W, 4) as their three colours first."""
+    """As a tensor; one of (H, W, 3) or (H, W, 4) as its three colours first."""
     if array.ndim == 3 and array.shape[2] in (3, 4) and array.shape[0] not in (1, 3, 4):
         array = np.moveaxis(array[..., :3], 2, 0)
     return torch.from_numpy(np.ascontiguousarray(array).copy())

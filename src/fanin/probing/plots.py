@@ -43,15 +43,14 @@ def report_figure(report: SignalReport, *, layers: Sequence[str] | None = None) 
         FaninError: without matplotlib.
     """
     rows, verdict = report.rows, report.verdict
-    made = [report.recipe] * bool(report.recipe) + [f"seed {report.seed}"] * (
-        report.seed is not None
-    )
+    seed = "" if report.seed is None else f"seed {report.seed}"
+    subject = ", ".join(filter(None, [report.title, report.recipe, seed]))
     panels = [_output_panel(rows)]
     if any(row.gradient is not None for row in rows):
         panels.append(_gradient_panel(rows))
     return depth_figure(
         panels,
-        title=f"{', '.join([report.title, *made])}: {verdict.kind}",
+        title=f"{subject}: {verdict.kind}",
         lines=[line for line in (*verdict.lines, verdict.suggestion, *report.notes) if line],
         ticks=[(row.index, _name(row)) for row in _layers(rows)],
         side=_weight_panel(report.weights),
@@ -79,6 +78,7 @@ def comparison_figure(reports: Sequence[SignalReport], names: Sequence[str] = ()
             f"comparison_figure: there are reports, and a name for each. Got {len(reports)} "
             f"reports and {len(names)} names. Leave the names out to have the recipes'."
         )
+    titles = " and ".join(dict.fromkeys(report.title for report in reports))
     runs = [_layers(report.rows) for report in reports]
     same = len({tuple(map(_name, rows)) for rows in runs}) == 1
     panels = [_runs_panel("rms of outputs", runs, names, _output)]
@@ -86,8 +86,7 @@ def comparison_figure(reports: Sequence[SignalReport], names: Sequence[str] = ()
         panels.append(_runs_panel("rms of gradients", runs, names, _gradient))
     return depth_figure(
         panels,
-        title=f"{' and '.join(dict.fromkeys(report.title for report in reports))}: "
-        + f"{len(runs)} runs",
+        title=f"{titles}: {len(runs)} runs",
         lines=[
             f"{name}: {report.verdict.lines[0]}"
             for name, report in zip(names, reports, strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -26,7 +26,10 @@ Unit normal inputs give tanh 0.02 of them, and those of 16 times that std 0.89.
 _FEWEST_UNITS = 16
 """Of so many fair coins 15 show the same side once in 4,000; of fewer too often."""
 
-_RECTIFIERS = {"relu", "relu6", "relu_squared", "threshold", "softshrink", "hardshrink"}
+# Activations, and in words where they get stuck.
+_RECTIFIERS = dict.fromkeys(
+    ("relu", "relu6", "relu_squared", "threshold", "softshrink", "hardshrink"), "0"
+)
 _BOUNDS = {
     "tanh": "±1",
     "softsign": "±1",
@@ -67,12 +70,12 @@ class Stretch:
 
 def dead_units(rows: Sequence[SignalRow]) -> Stretch | None:
     """Where rectifiers give little else than zeros."""
-    return _stretch(rows, _RECTIFIERS, "0", lambda row: row.output.zeros, _DEAD)
+    return _stretch(rows, _RECTIFIERS, lambda row: row.output.zeros, _DEAD)
 
 
 def saturation(rows: Sequence[SignalRow]) -> Stretch | None:
     """Where most entries of functions with two bounds are at one of them."""
-    return _stretch(rows, _BOUNDS, "", lambda row: row.output.saturated or 0.0, _SATURATED)
+    return _stretch(rows, _BOUNDS, lambda row: row.output.saturated or 0.0, _SATURATED)
 
 
 def activation_of(row: SignalRow) -> str | None:
@@ -88,15 +91,16 @@ def activation_of(row: SignalRow) -> str | None:
 
 def _stretch(
     rows: Sequence[SignalRow],
-    names: Collection[str],
-    bounds: str,
+    bounds: Mapping[str, str],
     share_of: Callable[[SignalRow], float],
     most: float,
 ) -> Stretch | None:
-    """From the first activation of these names with such a share to the last."""
+    """From the first of these activations with such a share to the last."""
     layers = {layer_of(row): row.name for row in rows if row.is_layer}
     activations = [
-        (row, name) for row in rows if (name := activation_of(row)) in names and row.output.is_finite
+        (row, name)
+        for row in rows
+        if (name := activation_of(row) or "") in bounds and row.output.is_finite
     ]
     hit = [
         i
@@ -108,9 +112,9 @@ def _stretch(
     (start, name), (end, _) = activations[hit[0]], activations[hit[-1]]
     between = [share_of(row) for row, _ in activations[hit[0] : hit[-1] + 1]]
     return Stretch(
-        activation=name or "",
+        activation=name,
         share=median(between),
-        bounds=bounds or _BOUNDS[name or ""],
+        bounds=bounds[name],
         first=layer_of(start),
         last=None if hit[-1] == len(activations) - 1 else layer_of(end),
         name=layers.get(layer_of(start), ""),

@@ -37,7 +37,10 @@ def suggestion(rows: Sequence[SignalRow], weights: Sequence[WeightRow], *, grows
     """
     activation, layers = _activation(rows), _layers(rows, weights)
     if activation == "sigmoid" and not grows:
-        return "A sigmoid lets through a quarter of a gradient at most: put tanh or relu between layers."
+        return (
+            "A sigmoid lets through a quarter of a gradient at most: put tanh or relu between the "
+            "layers."
+        )
     if not layers:
         return "Put a norm between the layers: none of them is linear or a convolution."
     fan_in = Counter(layer.fan_in for layer in layers).most_common(1)[0][0]

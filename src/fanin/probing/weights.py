@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from fanin.model import sites
 from fanin.model.view import identity
 from fanin.planning import Plan
-from fanin.probing.rows import Statistics, WeightRow
-from fanin.probing.statistics import is_measurable, measure
+from fanin.probing.rows import WeightRow
+from fanin.probing.statistics import histogram, is_measurable, std_and_rms
 
 __all__ = ["gradient_rms", "weight_rows"]
 
@@ -32,13 +32,19 @@ def weight_rows(
         place = identity(site)
         if place in found or not is_measurable(site.tensor):
             continue
-        own = measure(site.tensor)
-        std, rms = (own.std, own.rms) if own.is_finite else (_odd(own), _odd(own))
+        std, rms = std_and_rms(site.tensor)
         gradient = gradients.get(id(site.tensor))
         ratio = gradient / rms if gradient is not None and rms > 0 else None
         shape = tuple(site.tensor.shape)
         found[place] = WeightRow(
-            site.name, shape, expected.get(site.name), std, rms, gradient, ratio, own.histogram
+            site.name,
+            shape,
+            expected.get(site.name),
+            std,
+            rms,
+            gradient,
+            ratio,
+            histogram(site.tensor),
         )
     return tuple(found.values())
 
@@ -48,17 +54,10 @@ def gradient_rms(gradient: Tensor | None) -> float:
     if gradient is None:
         return 0.0
     values = gradient.coalesce().values() if gradient.is_sparse else gradient
-    found = measure(values)
-    if not found.is_finite:
-        return _odd(found)
-    return found.rms * math.sqrt(values.numel() / max(gradient.numel(), 1))
+    return std_and_rms(values)[1] * math.sqrt(values.numel() / max(gradient.numel(), 1))
 
 
 def _expected(plan: Plan | None) -> dict[str, float]:
     """Std by every name a plan knows."""
     steps = plan.steps if plan is not None else ()
     return {name: step.moments[1] for step in steps if step.moments for name in step.names}
-
-
-def _odd(found: Statistics) -> float:
-    return math.nan if found.nans else math.inf

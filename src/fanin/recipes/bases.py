@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import fields
-from types import FunctionType
-from typing import Any
 
 from fanin.errors import ArgumentError
-from fanin.planning import Match, Recipe, Rule
+from fanin.planning import Recipe
 from fanin.recipes.registry import build_recipe, known_recipes
 
 __all__ = ["base_of"]
@@ -29,25 +26,5 @@ def _candidates(recipe: Recipe) -> Iterator[Recipe]:
 
 
 def _begins_with(recipe: Recipe, base: Recipe) -> bool:
-    if len(base.rules) > len(recipe.rules) or not base.ties.items() <= recipe.ties.items():
-        return False
-    return all(map(_same, recipe.rules, base.rules))
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Whether two are equal, or functions that were made from one source with equal values."""
-    if isinstance(a, FunctionType) and isinstance(b, FunctionType):
-        return a.__code__ is b.__code__ and _same(_captured(a), _captured(b))
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, Rule | Match):
-        return all(_same(getattr(a, field.name), getattr(b, field.name)) for field in fields(a))
-    if isinstance(a, tuple):
-        return len(a) == len(b) and all(map(_same, a, b))
-    return bool(a == b)
-
-
-def _captured(function: FunctionType) -> tuple[Any, ...]:
-    """What a function brings along: values of the function around it, and defaults."""
-    cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
-    return (cells, function.__defaults__, *sorted((function.__kwdefaults__ or {}).items()))
+    has_ties = base.ties.items() <= recipe.ties.items()
+    return has_ties and recipe.rules[: len(base.rules)] == base.rules

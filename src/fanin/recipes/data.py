@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from fanin.errors import ArgumentError, FaninError, UnknownNameError, one_of
 from fanin.geometry import Layout
-from fanin.initializers import Initializer, parse
+from fanin.initializers import Initializer, from_function, mapped, parse
 from fanin.planning import Keep, Recipe, Rule, keep, rule
 from fanin.recipes.bases import base_of
 from fanin.recipes.registry import get_recipe
@@ -119,7 +119,12 @@ def _init_text(content: object) -> str:
     if isinstance(content, Keep):
         return "keep"
     assert isinstance(content, Initializer)
-    content.to_json()  # refuses functions among the arguments
+    if content.name in (mapped.__name__, from_function.__name__):
+        raise ArgumentError(
+            f"recipe: what is written down holds no functions. Got {content}. Write the recipe "
+            "without this rule, and append the rule in code to what is read."
+        )
+    content.to_json()  # refuses a nonlinearity that is a function
     return str(content)
 
 
@@ -159,7 +164,7 @@ def _made(table: dict[str, Any]) -> Rule:
     init = table.pop("init")
     return rule(
         table.pop("name", None),
-        keep() if init == "keep" else parse(init),
+        keep() if init in ("keep", str(keep())) else parse(init),
         type_name=_names(table.pop("type", ())),
         within=_names(table.pop("within", ())),
         layout=_layout(axes) if axes else None,

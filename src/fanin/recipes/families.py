@@ -1,4 +1,7 @@
-"""Module types that recipes treat alike, and the rules that most recipes share."""
+"""Module types that recipes treat alike, and the rules that most recipes share.
+
+transformers itself is not imported: its classes are known by name.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +14,49 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from fanin.fills import derived
 from fanin.initializers import Initializer, constant, normal, ones, zeros
-from fanin.model import Site
-from fanin.planning import Rule, rule
+from fanin.model import Site, module_type
+from fanin.planning import Match, Rule, rule
 
 __all__ = [
     "ATTENTION_OUTPUT",
+    "CENTERED_NORM",
     "CONVOLUTION",
     "EMBEDDING",
+    "LINEAR",
     "NORM",
     "RECURRENT",
     "attention_token",
     "common_rules",
+    "is_norm",
     "norm_rules",
 ]
 
 CONVOLUTION = (_ConvNd,)
 EMBEDDING = (nn.Embedding, nn.EmbeddingBag)
-NORM = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+# `Conv1D` is the linear layer of GPT-2 in transformers, whose weight is (in, out).
+LINEAR = (nn.Linear, nn.Bilinear, "Conv1D")
+# By name too, since most norms of transformers are classes of their own: `LlamaRMSNorm`.
+NORM = (_NormBase, nn.GroupNorm, "*LayerNorm", "*RMSNorm", "*RMSNormGated")
+# Norms of transformers 5.23 whose forward pass adds 1 to a weight that starts at zero.
+CENTERED_NORM = (
+    "Gemma2RMSNorm",
+    "Gemma3RMSNorm",
+    "GemmaRMSNorm",
+    "MiniMaxM3VLRMSNorm",
+    "MuseGlimmerTextCenteredRMSNorm",
+    "MuseSparkTextCenteredRMSNorm",
+    "MuseSparkTextInputScaledRMSNorm",
+    "Qwen3NextRMSNorm",
+    "Qwen3_5MoeRMSNorm",
+    "Qwen3_5RMSNorm",
+    "Qwen4ExpTextRMSNorm",
+    "RecurrentGemmaRMSNorm",
+    "Step3p7RMSNorm",
+    "T5Gemma2RMSNorm",
+    "T5GemmaRMSNorm",
+    "VaultGemmaRMSNorm",
+    "VideoPrismLayerNorm",
+)
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 # The type that `nn.MultiheadAttention` uses for its output projection, and nothing else does.
 ATTENTION_OUTPUT = NonDynamicallyQuantizableLinear
@@ -39,7 +68,7 @@ def common_rules() -> tuple[Rule, ...]:
         *norm_rules(),
         rule(nn.PReLU, constant(0.25), parameter="weight", label="PReLU slope"),
         rule(EMBEDDING, normal(mean=0.0, std=1.0), parameter="weight", label="embedding"),
-        rule((nn.Linear, nn.Bilinear), zeros(), parameter="bias", label="linear bias"),
+        rule(LINEAR, zeros(), parameter="bias", label="linear bias"),
         rule(CONVOLUTION, zeros(), parameter="bias", label="conv bias"),
         rule(RECURRENT, zeros(), parameter="bias_*", label="recurrent bias"),
         rule(nn.MultiheadAttention, zeros(), parameter="in_proj_bias", label="attention bias"),
@@ -49,10 +78,16 @@ def common_rules() -> tuple[Rule, ...]:
     )
 
 
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module is one of `NORM`, by type or by name."""
+    return Match(types=NORM).fits_kind(module_type(module), "weight")
+
+
 def norm_rules() -> tuple[Rule, ...]:
     """The identity, with the running statistics of data that is normal already."""
     return (
         rule(NORM, ones(), parameter="weight", label="norm weight"),
+        rule(CENTERED_NORM, zeros(), parameter="weight", label="norm weight, to which 1 is added"),
         rule(NORM, zeros(), parameter="bias", label="norm bias"),
         rule(_NormBase, zeros(), parameter="running_mean", label="running mean"),
         rule(_NormBase, ones(), parameter="running_var", label="running variance"),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
-from torch import nn
-
-from fanin.errors import PlanError
 from fanin.fills import derived
 from fanin.initializers import Initializer, normal
 from fanin.model import Site
 from fanin.planning import Recipe, rule
+from fanin.recipes.blocks import num_blocks
 from fanin.recipes.options import stated
 from fanin.recipes.transformers_config import base_rules, check_positive, from_config, std_of
 
@@ -37,14 +36,14 @@ def gpt2(
         std: of matrices and embeddings; by default the config's ``initializer_range``, else 0.02.
         residual: name patterns of the projections that end a residual branch; each fits something.
             ``()`` for a part of a model that has none.
-        num_layers: blocks of the whole model; by default the config's, else the length of the list
-            of blocks that the projection lies in.
+        num_layers: blocks of the whole model; by default the config's, else the length of the one
+            list of blocks around the projection.
         tied: ``lm_head.weight`` is ``transformer.wte.weight``, also on a pipeline stage that holds
             only one of them. False for a model that keeps them apart, which is refused otherwise.
 
     Returns:
         The recipe ``gpt2@1``. Planning with it raises `PlanError` where the number of blocks is
-        not to be found.
+        not to be found, or could be several.
 
     Raises:
         ArgumentError: when a number is not positive.
@@ -63,18 +62,14 @@ def gpt2(
     transformers 5.23, `GPT2PreTrainedModel`.
     """
     check_positive("gpt2", std=std, num_layers=num_layers)
-
-    def residual_normal(site: Site) -> Initializer:
-        blocks = num_layers or from_config(site, *_NUM_LAYERS) or _num_blocks(site)
-        return normal(std=derived(std_of(site, std) / math.sqrt(2 * blocks)))
-
     patterns = (residual,) if isinstance(residual, str) else residual
+    projection = ResidualNormal(std, num_layers)
     return Recipe(
         "gpt2",
         1,
         (
             *base_rules(std),
-            *(rule(pattern, residual_normal, label="residual projection") for pattern in patterns),
+            *(rule(pattern, projection, label="residual projection") for pattern in patterns),
         ),
         ties={"lm_head.weight": "transformer.wte.weight"} if tied else {},
         summary="normal, std = 0.02; residual projections 0.02 / sqrt(2·layers) (Radford 2019)",
@@ -82,17 +77,16 @@ def gpt2(
     )
 
 
-def _num_blocks(site: Site) -> int:
-    """Length of the outermost list of like modules around a parameter; lists of one come last."""
-    lists = (nn.ModuleList, nn.Sequential, nn.ModuleDict)
-    lengths = [
-        len(parent)
-        for parent in site.parents
-        if isinstance(parent, lists) and len({type(child) for child in parent.children()}) == 1
-    ]
-    if not lengths:
-        raise PlanError(
-            "gpt2: the std of residual projections comes from the number of blocks. Got neither a "
-            f"config nor a list of blocks around {site.name!r}. Say gpt2(num_layers=12)."
-        )
-    return max(lengths[:1] if lengths[0] > 1 else lengths)
+@dataclass(frozen=True, slots=True)
+class ResidualNormal:
+    """N(0, std²/(2·blocks))."""
+
+    std: float | None
+    num_layers: int | None
+
+    def __call__(self, site: Site) -> Initializer:
+        blocks = self.num_layers or from_config(site, *_NUM_LAYERS) or num_blocks(site)
+        return normal(std=derived(std_of(site, self.std) / math.sqrt(2 * blocks)))
+
+    def __str__(self) -> str:  # in the error where no name fits
+        return "residual projection (option residual= of gpt2)"

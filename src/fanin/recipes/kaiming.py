@@ -6,7 +6,7 @@ from torch import nn
 
 from fanin.initializers import kaiming_normal
 from fanin.planning import Recipe, rule
-from fanin.recipes.families import ATTENTION_OUTPUT, CONVOLUTION, RECURRENT, common_rules
+from fanin.recipes.families import ATTENTION_OUTPUT, CONVOLUTION, LINEAR, RECURRENT, common_rules
 
 __all__ = ["kaiming"]
 
@@ -32,7 +32,7 @@ def kaiming() -> Recipe:
         1,
         (
             *common_rules(),
-            rule((nn.Linear, nn.Bilinear), _BEFORE_RELU, parameter="weight", label="linear weight"),
+            rule(LINEAR, _BEFORE_RELU, parameter="weight", label="linear weight"),
             rule(CONVOLUTION, _BEFORE_RELU, parameter="weight", label="conv weight"),
             rule(RECURRENT, _LINEAR, parameter="weight_*", label="recurrent weight"),
             rule(nn.MultiheadAttention, _LINEAR, parameter="*_weight", label="attention weight"),

@@ -6,7 +6,7 @@ from torch import nn
 
 from fanin.initializers import variance_scaling
 from fanin.planning import Recipe, rule
-from fanin.recipes.families import CONVOLUTION, RECURRENT, common_rules
+from fanin.recipes.families import CONVOLUTION, LINEAR, RECURRENT, common_rules
 from fanin.recipes.options import stated
 
 __all__ = ["lecun"]
@@ -40,7 +40,7 @@ def lecun(*, distribution: str = "normal") -> Recipe:
         1,
         (
             *common_rules(),
-            rule((nn.Linear, nn.Bilinear), weight, parameter="weight", label="linear weight"),
+            rule(LINEAR, weight, parameter="weight", label="linear weight"),
             rule(CONVOLUTION, weight, parameter="weight", label="conv weight"),
             rule(RECURRENT, weight, parameter="weight_*", label="recurrent weight"),
             rule(nn.MultiheadAttention, weight, parameter="*_weight", label="attention weight"),

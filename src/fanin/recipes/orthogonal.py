@@ -7,7 +7,7 @@ from torch import nn
 from fanin.gains import gain as gain_of
 from fanin.initializers import orthogonal as orthogonal_matrix
 from fanin.planning import Recipe, rule
-from fanin.recipes.families import ATTENTION_OUTPUT, CONVOLUTION, RECURRENT, common_rules
+from fanin.recipes.families import ATTENTION_OUTPUT, CONVOLUTION, LINEAR, RECURRENT, common_rules
 from fanin.recipes.options import stated
 
 __all__ = ["orthogonal"]
@@ -45,7 +45,7 @@ def orthogonal(*, nonlinearity: str = "linear") -> Recipe:
         1,
         (
             *common_rules(),
-            rule((nn.Linear, nn.Bilinear), scaled, parameter="weight", label="linear weight"),
+            rule(LINEAR, scaled, parameter="weight", label="linear weight"),
             rule(CONVOLUTION, scaled, parameter="weight", label="conv weight"),
             rule(RECURRENT, matrix, parameter="weight_*", label="recurrent weight"),
             rule(nn.MultiheadAttention, matrix, parameter="*_weight", label="attention weight"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -61,7 +60,7 @@ def get_recipe(text: str) -> Recipe:
         text: for instance ``"kaiming"``, ``"gpt2@1"`` or ``"resnet(zero_gamma=true)"``.
 
     Returns:
-        The recipe; the same object for the same name, version and options.
+        A new recipe, equal to any other of the same name, version and options.
 
     Raises:
         UnknownNameError: for another name, version or option; the message has the nearest.
@@ -106,9 +105,4 @@ def build_recipe(
                 f"recipe {name}: {option} is true or false. Got {value!r}. "
                 f"Write {name}({option}=true)."
             )
-    return _built(builder, tuple((options or {}).items()))
-
-
-@functools.cache
-def _built(builder: Callable[..., Recipe], options: tuple[tuple[str, Any], ...]) -> Recipe:
-    return builder(**dict(options))
+    return builder(**(options or {}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -11,9 +12,9 @@ from fanin.fills import derived
 from fanin.initializers import Initializer, constant, normal, variance_scaling, zeros
 from fanin.model import Site
 from fanin.planning import Recipe, rule
-from fanin.recipes.families import EMBEDDING
+from fanin.recipes.families import CENTERED_NORM, EMBEDDING, NORM, norm_rules
 from fanin.recipes.options import stated
-from fanin.recipes.transformers_config import NORMS, check_positive, from_config
+from fanin.recipes.transformers_config import check_positive, from_config
 
 __all__ = ["t5"]
 
@@ -68,30 +69,21 @@ def t5(
     """
     check_positive("t5", factor=factor, d_model=d_model, d_kv=d_kv)
 
-    def factor_of(site: Site) -> float:
-        return float(from_config(site, "initializer_factor") or 1.0) if factor is None else factor
-
-    def by_fan_in(site: Site) -> Initializer:
-        return variance_scaling(derived(factor_of(site) ** 2))
-
-    def queries(site: Site) -> Initializer:
-        return variance_scaling(derived(factor_of(site) ** 2 / _size(site, "d_kv", d_kv)))
-
-    def position_bias(site: Site) -> Initializer:
-        return normal(std=derived(factor_of(site) / math.sqrt(_size(site, "d_model", d_model))))
-
-    def lookup(site: Site) -> Initializer:
-        return normal(std=factor_of(site))
-
-    def scale(site: Site) -> Initializer:
-        return constant(factor_of(site))
-
+    lookup = Lookup(factor)
     patterns = (query,) if isinstance(query, str) else query
     return Recipe(
         "t5",
         1,
         (
-            rule(nn.Linear, by_fan_in, parameter="weight", label="linear weight"),
+            *norm_rules(),
+            rule(NORM, NormScale(factor), parameter="weight", label="norm weight"),
+            rule(
+                CENTERED_NORM,
+                NormScale(factor, added=1.0),
+                parameter="weight",
+                label="norm weight, to which 1 is added",
+            ),
+            rule(nn.Linear, ByFanIn(factor), parameter="weight", label="linear weight"),
             rule(nn.Linear, zeros(), parameter="bias", label="linear bias"),
             rule(EMBEDDING, lookup, parameter="weight", label="embedding"),
             rule("lm_head.weight", lookup, optional=True, label="embedding"),
@@ -102,21 +94,77 @@ def t5(
                 optional=True,
                 label="token classifier",
             ),
-            # By name too: what a constructor set to 1 is not left alone under `deferred`.
-            rule("**.weight", scale, type_name=NORMS, optional=True, label="norm weight"),
-            rule(NORMS, zeros(), parameter="bias", label="norm bias"),
             rule(
                 "**.relative_attention_bias.weight",
-                position_bias,
+                PositionBias(factor, d_model),
                 optional=True,
                 label="relative position bias",
             ),
-            *(rule(pattern, queries, label="query") for pattern in patterns),
+            *(rule(pattern, Query(factor, d_kv), label="query") for pattern in patterns),
         ),
         ties=_TIES if tied else {},
         summary="normal by fan_in, queries smaller by sqrt(d_kv), embeddings N(0, 1) (Raffel 2019)",
         options=stated(t5, factor=factor, d_model=d_model, d_kv=d_kv, query=query, tied=tied),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Scaled:
+    """What grows with the factor: the one asked for, else the config's, else 1."""
+
+    factor: float | None
+
+    def factor_at(self, site: Site) -> float:
+        given = self.factor
+        return float(from_config(site, "initializer_factor") or 1.0) if given is None else given
+
+
+class ByFanIn(_Scaled):
+    """N(0, factor²/fan_in)."""
+
+    def __call__(self, site: Site) -> Initializer:
+        return variance_scaling(derived(self.factor_at(site) ** 2))
+
+
+class Lookup(_Scaled):
+    """N(0, factor²)."""
+
+    def __call__(self, site: Site) -> Initializer:
+        return normal(std=self.factor_at(site))
+
+
+@dataclass(frozen=True, slots=True)
+class NormScale(_Scaled):
+    """The factor, less what the forward pass adds."""
+
+    added: float = 0.0
+
+    def __call__(self, site: Site) -> Initializer:
+        return constant(derived(self.factor_at(site) - self.added))
+
+
+@dataclass(frozen=True, slots=True)
+class Query(_Scaled):
+    """N(0, factor²/(fan_in·d_kv))."""
+
+    d_kv: int | None
+
+    def __call__(self, site: Site) -> Initializer:
+        return variance_scaling(derived(self.factor_at(site) ** 2 / _size(site, "d_kv", self.d_kv)))
+
+    def __str__(self) -> str:  # in the error where no name fits
+        return "query (option query= of t5)"
+
+
+@dataclass(frozen=True, slots=True)
+class PositionBias(_Scaled):
+    """N(0, factor²/d_model)."""
+
+    d_model: int | None
+
+    def __call__(self, site: Site) -> Initializer:
+        d_model = _size(site, "d_model", self.d_model)
+        return normal(std=derived(self.factor_at(site) / math.sqrt(d_model)))
 
 
 def _size(site: Site, option: str, given: int | None) -> int:

@@ -1,50 +1,53 @@
 """What recipes of transformers models share: numbers from the config, and the base class's rules.
 
-transformers itself is not imported: its classes are known by name, its configs by attribute.
+transformers itself is not imported: its configs are read by attribute.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from fanin.errors import ArgumentError
-from fanin.initializers import Initializer, normal, ones, zeros
+from fanin.initializers import Initializer, normal, zeros
 from fanin.initializers.initializer import check_numbers
 from fanin.model import Site
 from fanin.planning import Rule, rule
-from fanin.recipes.families import CONVOLUTION, EMBEDDING
+from fanin.recipes.families import CONVOLUTION, EMBEDDING, LINEAR, norm_rules
 
-__all__ = ["MATRIX", "NORMS", "base_rules", "check_positive", "from_config", "std_of"]
+__all__ = ["base_rules", "check_positive", "from_config", "std_of"]
 
-# What multiplies its input by a matrix; `Conv1D` is the transposed linear layer of transformers.
-MATRIX = (nn.Linear, nn.Bilinear, *CONVOLUTION, "Conv1D")
-# By name, since most norms of transformers are classes of their own: LlamaRMSNorm, T5LayerNorm.
-NORMS = ("*LayerNorm", "*RMSNorm", "GroupNorm", "_NormBase")
+_MATRIX = (*LINEAR, *CONVOLUTION)
 
 
 def base_rules(std: float | None) -> tuple[Rule, ...]:
-    """Matrices and lookups N(0, std²), norms one, biases zero: a model without exceptions.
+    """Matrices and lookups N(0, std²), norms the identity, biases zero: without exceptions.
 
     Source: transformers 5.23, `PreTrainedModel._init_weights`; `nn.MultiheadAttention`, which none
     of its models here holds, counts as the matrices that it packs.
     """
-
-    def normal_in_range(site: Site) -> Initializer:
-        return normal(std=std_of(site, std))
-
-    attention = nn.MultiheadAttention
+    attention, in_range = nn.MultiheadAttention, NormalInRange(std)
     return (
-        rule(MATRIX, normal_in_range, parameter="weight", label="matrix"),
-        rule(MATRIX, zeros(), parameter="bias", label="bias"),
-        rule(attention, normal_in_range, parameter="*_weight", label="attention weight"),
+        *norm_rules(),
+        rule(_MATRIX, in_range, parameter="weight", label="matrix"),
+        rule(_MATRIX, zeros(), parameter="bias", label="bias"),
+        rule(attention, in_range, parameter="*_weight", label="attention weight"),
         rule(attention, zeros(), parameter="in_proj_bias", label="attention bias"),
-        rule(attention, normal_in_range, parameter="bias_[kv]", label="attention token"),
-        rule(EMBEDDING, normal_in_range, parameter="weight", label="embedding"),
-        rule(NORMS, ones(), parameter="weight", label="norm weight"),
-        rule(NORMS, zeros(), parameter="bias", label="norm bias"),
+        rule(attention, in_range, parameter="bias_[kv]", label="attention token"),
+        rule(EMBEDDING, in_range, parameter="weight", label="embedding"),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class NormalInRange:
+    """N(0, std²), by `std_of`."""
+
+    std: float | None
+
+    def __call__(self, site: Site) -> Initializer:
+        return normal(std=std_of(site, self.std))
 
 
 def std_of(site: Site, std: float | None) -> float:

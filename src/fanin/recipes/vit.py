@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from fanin.fills import derived, truncated_moments
 from fanin.initializers import Initializer, trunc_normal, zeros
 from fanin.model import Site
@@ -42,16 +44,10 @@ def vit(*, std: float | None = None) -> Recipe:
     Source: Dosovitskiy et al. 2020, arXiv:2010.11929; transformers 5.23, `ViTPreTrainedModel`.
     """
     check_positive("vit", std=std)
-
-    def within_two(site: Site) -> Initializer:
-        parent_std = std_of(site, std)
-        bounds = (-_BOUND / parent_std, _BOUND / parent_std)
-        return trunc_normal(std=derived(parent_std * truncated_moments(*bounds)[1]), bounds=bounds)
-
     # By name, since constructors fill them with random numbers: under `deferred` a rule by type
     # would take those for values of their own.
     learned = (
-        rule(f"**.{name}", within_two, optional=True, label=label)
+        rule(f"**.{name}", NormalWithinTwo(std), optional=True, label=label)
         for label, names in _LEARNED.items()
         for name in names
     )
@@ -66,3 +62,15 @@ def vit(*, std: float | None = None) -> Recipe:
         summary="normal, std = 0.02 or the config's, as transformers starts ViT",
         options=stated(vit, std=std),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class NormalWithinTwo:
+    """N(0, std²) within ±2, by `std_of`."""
+
+    std: float | None
+
+    def __call__(self, site: Site) -> Initializer:
+        parent_std = std_of(site, self.std)
+        bounds = (-_BOUND / parent_std, _BOUND / parent_std)
+        return trunc_normal(std=derived(parent_std * truncated_moments(*bounds)[1]), bounds=bounds)

@@ -6,7 +6,7 @@ from torch import nn
 
 from fanin.initializers import xavier_uniform
 from fanin.planning import Recipe, rule
-from fanin.recipes.families import CONVOLUTION, RECURRENT, common_rules
+from fanin.recipes.families import CONVOLUTION, LINEAR, RECURRENT, common_rules
 
 __all__ = ["xavier"]
 
@@ -28,7 +28,7 @@ def xavier() -> Recipe:
         1,
         (
             *common_rules(),
-            rule((nn.Linear, nn.Bilinear), _XAVIER, parameter="weight", label="linear weight"),
+            rule(LINEAR, _XAVIER, parameter="weight", label="linear weight"),
             rule(CONVOLUTION, _XAVIER, parameter="weight", label="conv weight"),
             rule(RECURRENT, _XAVIER, parameter="weight_*", label="recurrent weight"),
             rule(nn.MultiheadAttention, _XAVIER, parameter="*_weight", label="attention weight"),

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch.nn.utils.parametrizations import weight_norm
 from torch.optim.swa_utils import AveragedModel
 
 from fanin.errors import PlanError
@@ -98,17 +100,56 @@ def test_two_parameters_over_the_same_memory_are_one_entry() -> None:
     assert entries(model)[0].names == ("copy", "0.weight")
 
 
-def test_memory_that_is_shared_in_part_is_refused() -> None:
-    model, storage = nn.Module(), torch.zeros(10)
-    model.a, model.b = nn.Parameter(storage[:6]), nn.Parameter(storage[4:])
+def over(build: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]) -> nn.Module:
+    """A model of two parameters that look at one storage of 4 x 6 numbers."""
+    model = nn.Module()
+    a, b = build(torch.zeros(4, 6))
+    model.a, model.b = nn.Parameter(a), nn.Parameter(b)
+    return model
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda table: (table[:3], table[2:]),
+        lambda table: (table, table.t()),
+        lambda table: (table, table[1, 2]),
+        lambda table: (table[:, :4], table[:, 3:]),
+        lambda table: (table[:, ::2], table[:, :3]),
+        lambda table: (table[0].expand(4, 6), table[:, 5]),
+        lambda table: (table, table.view(torch.float64)[:, :1]),
+    ],
+    ids=["rows", "transposed", "one element", "columns", "steps", "expanded", "other dtype"],
+)
+def test_memory_that_is_shared_in_part_is_refused(
+    build: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+) -> None:
     with pytest.raises(PlanError, match="one writer"):
+        entries(over(build))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda table: (table[:2], table[2:]),
+        lambda table: (table[:, :3], table[:, 3:]),
+        lambda table: (table[:, ::2], table[:, 1::2]),
+        lambda table: (table[:, :2], table.view(torch.float64)[:, 1:]),
+    ],
+    ids=["rows", "columns", "steps", "other dtype"],
+)
+def test_parameters_side_by_side_in_one_storage_are_apart(
+    build: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+) -> None:
+    assert names(over(build)) == ["a", "b"]
+
+
+def test_memory_behind_a_parametrized_weight_is_not_shared_either() -> None:
+    model = nn.Sequential(weight_norm(nn.Linear(3, 3)), nn.Linear(3, 3))
+    direction = model[0].get_parameter("parametrizations.weight.original1")
+    model[1].weight = nn.Parameter(direction.data.t())
+    with pytest.raises(PlanError, match=r"'0.weight' and '1.weight' over the same memory"):
         entries(model)
-
-
-def test_parameters_side_by_side_in_one_buffer_are_apart() -> None:
-    model, storage = nn.Module(), torch.zeros(10)
-    model.a, model.b = nn.Parameter(storage[:5]), nn.Parameter(storage[5:])
-    assert names(model) == ["a", "b"]
 
 
 def test_meta_and_empty_parameters_are_apart() -> None:
@@ -132,3 +173,18 @@ def test_a_site_knows_its_parents() -> None:
     model = nn.Sequential(net())
     site = next(sites(model))
     assert [type(parent) for parent in site.parents] == [nn.Sequential, nn.Sequential, nn.Linear]
+
+
+def test_a_site_holds_no_value_of_a_parametrized_weight() -> None:
+    site = next(sites(weight_norm(nn.Linear(2, 3))))
+    assert weakref.ref(site.tensor)() is None
+    assert (site.shape, site.dtype) == ((3, 2), torch.float32)
+    assert torch.equal(site.tensor, site.module.weight)
+
+
+def test_a_site_shows_what_hangs_there_now() -> None:
+    model = net()
+    site = next(sites(model))
+    model[0].weight = nn.Parameter(torch.ones(5, 2))
+    assert site.tensor is model[0].weight
+    assert site.shape == (5, 2)

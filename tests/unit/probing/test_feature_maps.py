@@ -90,6 +90,13 @@ def test_a_sequential_is_taken_apart() -> None:
     torch.testing.assert_close(maps.layers[-1].channels, expected)
 
 
+def test_a_layer_that_is_used_twice_is_shown_twice() -> None:
+    relu = nn.ReLU()
+    maps = feature_maps(nn.Sequential(relu, nn.Conv2d(1, 2, 3), relu), IMAGE)
+    assert [layer.title for layer in maps.layers] == ["0: ReLU", "1: Conv2d", "2: ReLU"]
+    assert maps.layers[2].channels.min() >= 0
+
+
 def test_unpooling_takes_the_indices_of_the_pooling_before_it() -> None:
     module = nn.Sequential(nn.MaxPool2d(3, 2), nn.Tanh(), nn.MaxUnpool2d(3, 2))
     maps = feature_maps(module, IMAGE)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fanin.probing.statistics import is_measurable, measure, not_finite
+from fanin.probing.statistics import is_measurable, measure, not_finite, std_and_rms
 
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 LARGE = 300_001  # several pieces, the last one short
@@ -33,6 +33,7 @@ def check(tensor: Tensor, tolerance: float = 1e-12) -> None:
     assert found.zeros == (values == 0).mean()
     assert found.is_finite
     assert found.saturated is None
+    assert std_and_rms(tensor) == pytest.approx((found.std, found.rms), rel=tolerance)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -47,7 +48,9 @@ STRIDED: dict[str, Callable[[Tensor], Tensor]] = {
     "transposed": lambda x: x.t(),
     "every other": lambda x: x[:, ::2],
     "a column": lambda x: x[:, 3],
-    "channels last": lambda x: x.view(10, 700, 10, 10).contiguous(memory_format=torch.channels_last),
+    "channels last": lambda x: x.view(10, 700, 10, 10).contiguous(
+        memory_format=torch.channels_last
+    ),
     "expanded": lambda x: x[:, :1].expand(-1, 60),
     "one number everywhere": lambda x: x[0, 0].expand(1000, 400),
     "negated": lambda x: torch._neg_view(x),
@@ -64,7 +67,10 @@ def test_a_mean_far_from_zero_does_not_hide_the_std() -> None:
 
 
 def test_a_constant_has_no_std() -> None:
-    assert measure(torch.full((LARGE,), 0.1)).std == 0.0
+    for dtype in FLOATS:
+        values = torch.full((LARGE,), 0.1, dtype=dtype)
+        assert measure(values).std == 0.0
+        assert std_and_rms(values)[0] == 0.0
 
 
 @pytest.mark.parametrize("std", [2.0**124, 2.0**-130])
@@ -77,9 +83,11 @@ def test_float32_to_its_ends(std: float) -> None:
 
 @pytest.mark.parametrize("scale", [1e300, 1e-300, 5e-324])
 def test_float64_whose_squares_are_none(scale: float) -> None:
-    found = measure(torch.tensor([3.0, -4.0, 0.0], dtype=torch.float64) * scale)
+    values = torch.tensor([3.0, -4.0, 0.0], dtype=torch.float64) * scale
+    found = measure(values)
     assert found.rms == pytest.approx(math.sqrt(25 / 3) * scale, rel=1e-12, abs=scale / 2)
     assert found.abs_max == 4 * scale
+    assert std_and_rms(values) == (found.std, found.rms)
 
 
 def test_what_is_not_finite_is_counted_and_left_out() -> None:
@@ -95,6 +103,8 @@ def test_what_is_not_finite_is_counted_and_left_out() -> None:
     assert found.histogram is not None
     assert math.isfinite(found.histogram.high)
     assert not_finite(values) == (1, 2)
+    assert math.isnan(std_and_rms(values)[1])
+    assert std_and_rms(values[6:]) == (math.inf, math.inf)
 
 
 def test_nothing_is_finite() -> None:
@@ -112,6 +122,7 @@ def test_finite_values_count_as_finite_whatever_they_sum_to() -> None:
 def test_an_empty_tensor() -> None:
     found = measure(torch.empty(0, 4))
     assert (found.shape, found.rms, found.is_finite, found.histogram) == ((0, 4), 0.0, True, None)
+    assert std_and_rms(torch.empty(0)) == (0.0, 0.0)
 
 
 def test_complex_entries_are_two_numbers() -> None:

@@ -108,7 +108,7 @@ def test_many_names_are_thinned_and_long_ones_lose_their_middle() -> None:
     labels = [text.get_text() for text in axes(figure, "panel 0").get_xticklabels()]
     assert len(labels) == 40
     assert labels[1] == shortened(names[5][1].removeprefix("blocks."))
-    assert len(labels[1]) <= 26
+    assert len(labels[1]) <= 28
     assert labels[1].startswith("5.")
     assert labels[1].endswith("weight")
 

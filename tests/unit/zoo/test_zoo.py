@@ -26,6 +26,12 @@ def test_mlp_has_depth_width_and_activation() -> None:
     assert sum(isinstance(layer, nn.GELU) for layer in model) == 3
 
 
+@pytest.mark.parametrize("activation", ["none", "None", None])
+def test_mlp_can_be_linear_throughout(activation: str | None) -> None:
+    model = mlp(depth=3, width=4, activation=activation)
+    assert [type(layer) for layer in model] == [nn.Linear] * 3
+
+
 @pytest.mark.parametrize("activation", ["reluu", "threshold", ""])
 def test_mlp_refuses_an_unknown_activation(activation: str) -> None:
     with pytest.raises(ValueError, match="name of a class in"):

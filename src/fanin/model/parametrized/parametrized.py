@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from fanin.model.parametrized.hooks import Hooked
 from fanin.model.parametrized.registered import Registered
 
 __all__ = ["Parametrized", "parametrized"]
+
+Form: TypeAlias = tuple[torch.Size, torch.dtype]
 
 
 def parametrized(module: nn.Module) -> dict[str, Parametrized]:
@@ -89,6 +91,7 @@ class Parametrized:
     module: nn.Module
     attribute: str
     mechanism: _Mechanism
+    _form: list[Form] = field(default_factory=list, init=False, repr=False)
 
     @property
     def originals(self) -> tuple[tuple[str, nn.Parameter], ...]:
@@ -107,6 +110,14 @@ class Parametrized:
         """The weight that a forward in eval mode would use; no state changes."""
         with torch.no_grad(), self._same_random_numbers():
             return self.mechanism.read().detach()
+
+    @property
+    def form(self) -> Form:
+        """Shape and dtype of the weight: no parametrization states them, so one value tells."""
+        if not self._form:
+            value = self.value()
+            self._form.append((value.shape, value.dtype))
+        return self._form[0]
 
     def refusal(self, value: Tensor) -> str:
         """Why the weight cannot hold a value; ``""`` where it can. Nothing changes.
