@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 import transformers as hf
 from torch import nn
 
+import fanin
 from fanin.model import entries
 from fanin.model.construction import deferred, is_computed, materialize
 
@@ -105,6 +107,48 @@ def test_values_from_constructors_are_kept() -> None:
             assert torch.allclose(parameter.exp()[0], torch.arange(1.0, 5.0)), key
     scale = built_deferred("CLIP").get_parameter("logit_scale")
     assert scale.item() == pytest.approx(2.6592)
+
+
+def load_after_materialize(checkpoint: dict[str, torch.Tensor]) -> tuple[nn.Module, object]:
+    model = built_deferred("Llama, tied")
+    materialize(model)
+    return model, model.load_state_dict(checkpoint, strict=False)
+
+
+def load_inside(checkpoint: dict[str, torch.Tensor]) -> tuple[nn.Module, object]:
+    with pytest.warns(UserWarning, match="which is a no-op"), deferred():
+        model = built("Llama, tied")
+        return model, model.load_state_dict(checkpoint, strict=False)
+
+
+def load_and_tie_again(checkpoint: dict[str, torch.Tensor]) -> tuple[nn.Module, object]:
+    model: Any = built_deferred("Llama, tied")
+    loaded = model.load_state_dict(checkpoint, strict=False, assign=True)
+    model.tie_weights()
+    return model, loaded
+
+
+@pytest.mark.parametrize("load", [load_after_materialize, load_inside, load_and_tie_again])
+def test_ties_outlast_a_partial_load(
+    load: Callable[[dict[str, torch.Tensor]], tuple[nn.Module, object]],
+) -> None:
+    whole = fanin.initialize(built("Llama, tied"), "llama", seed=0)
+    first = built("Llama, tied", seed=1).state_dict()
+    checkpoint = {
+        name: value
+        for name, value in first.items()
+        if name == "model.embed_tokens.weight" or ".layers.0." in name
+    }
+    model, loaded = load(checkpoint)
+    plan = fanin.initialize(model, "llama", seed=0, only=loaded)
+    assert [step.names for step in plan.steps] == [step.names for step in whole.steps]
+    head = model.get_parameter("lm_head.weight")
+    assert head is model.get_parameter("model.embed_tokens.weight")
+    expected = built("Llama, tied")
+    fanin.initialize(expected, "llama", seed=0)
+    expected.load_state_dict(checkpoint, strict=False)
+    for name, parameter in expected.named_parameters():
+        assert torch.equal(model.get_parameter(name), parameter), name
 
 
 def test_a_materialised_model_runs() -> None:

@@ -10,11 +10,14 @@ Of most parameters there are 12,000 values or more, which show a std that is 4 %
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
+import transformers
 from scipy import stats
 from torch import nn
 from transformers import (
@@ -22,6 +25,10 @@ from transformers import (
     BertForMaskedLM,
     BertForPreTraining,
     BertModel,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GemmaConfig,
+    GemmaForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     GPT2Model,
@@ -45,6 +52,7 @@ import fanin
 from fanin.fills import Constant, Fill, Normal, TruncNormal
 from fanin.planning import Recipe, Step
 from fanin.recipes.bert import bert
+from fanin.recipes.families import ADDS_ONE
 from fanin.recipes.gpt2 import gpt2
 from fanin.recipes.llama import llama
 from fanin.recipes.t5 import t5
@@ -114,6 +122,8 @@ CASES = {
     ),
     "mistral": Case(llama(), lambda: MistralForCausalLM(MistralConfig(**LLAMA, head_dim=8))),
     "qwen2": Case(llama(), lambda: Qwen2ForCausalLM(Qwen2Config(**LLAMA))),
+    "gemma": Case(llama(), lambda: GemmaForCausalLM(GemmaConfig(**LLAMA, head_dim=8))),
+    "gemma 2": Case(llama(), lambda: Gemma2ForCausalLM(Gemma2Config(**LLAMA, head_dim=8))),
     "vit, classes": Case(vit(), lambda: ViTForImageClassification(ViTConfig(**VIT, num_labels=7))),
     "vit, mask token": Case(
         vit(), lambda: ViTModel(ViTConfig(**VIT), add_pooling_layer=True, use_mask_token=True)
@@ -249,3 +259,54 @@ def test_a_broken_tie_is_refused() -> None:
     model = GPT2LMHeadModel(GPT2Config(**GPT2, **ENDS, n_layer=1, tie_word_embeddings=False))
     with pytest.raises(fanin.PlanError, match=r"'lm_head.weight' and 'transformer.wte.weight'"):
         fanin.plan(model, gpt2(), seed=0)
+
+
+@pytest.mark.parametrize("recipe", ["kaiming", "xavier", "lecun", "orthogonal", "llama"])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: GPT2LMHeadModel(GPT2Config(**GPT2, **ENDS, n_layer=1)),
+        lambda: BertModel(BertConfig(**BERT)),
+        lambda: T5Model(T5Config(**T5)),
+        lambda: MistralForCausalLM(MistralConfig(**LLAMA, head_dim=8)),
+        lambda: GemmaForCausalLM(GemmaConfig(**LLAMA, head_dim=8)),
+        lambda: Gemma2ForCausalLM(Gemma2Config(**LLAMA, head_dim=8)),
+    ],
+)
+def test_recipes_for_any_model_know_norms_and_conv1d(
+    build: Callable[[], nn.Module], recipe: str
+) -> None:
+    """Norms start as transformers starts them, Gemma's at zero; every matrix is drawn."""
+    model = build()
+    steps = fanin.plan(model, recipe, seed=0).steps
+    norms = [name for name, module in model.named_modules() if "Norm" in type(module).__name__]
+    for step in steps:
+        parameter = model.get_parameter(step.name)
+        if step.name.rpartition(".")[0] in norms:
+            assert step.fill == Constant(float(parameter.detach()[0])), step.name
+        elif parameter.dim() > 1:
+            assert not isinstance(step.fill, Constant), step.name
+        else:
+            assert step.fill == Constant(0.0), step.name
+
+
+def test_conv1d_has_the_fans_of_the_linear_layer_it_is() -> None:
+    model = GPT2Model(GPT2Config(**GPT2, **ENDS, n_layer=1))
+    steps = {step.name: step for step in fanin.plan(model, "lecun", seed=0).steps}
+    assert steps["h.0.mlp.c_proj.weight"].moments == (0.0, pytest.approx(192**-0.5))
+
+
+def test_every_norm_whose_weight_starts_at_zero_is_known() -> None:
+    """Searched in the source of transformers: a weight made of zeros, or set to zero."""
+    found = set()
+    for file in Path(transformers.__file__).parent.glob("models/*/modeling_*.py"):
+        text = file.read_text(encoding="utf-8")
+        for kind in re.finditer(r"^class (\w+Norm)\(.*?(?=^\S)", text, re.DOTALL | re.MULTILINE):
+            if "self.weight = nn.Parameter(torch.zeros(" in kind[0]:
+                found.add(kind[1])
+        is_set = (
+            r"isinstance\(module, \(?(\w+Norm)(?:, (\w+Norm))?\)+:\s+init.zeros_\(module.weight"
+        )
+        for names in re.findall(is_set, text):
+            found.update(filter(None, names))
+    assert found == ADDS_ONE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch.nn.parameter import is_lazy
 
 from fanin.initializers import Initializer, zeros
-from fanin.model import Site, module_type
+from fanin.model import Site
 from fanin.planning import Recipe, Rule, keep, rule
 from fanin.recipes.families import common_rules, is_norm
 

@@ -184,7 +184,7 @@ def _requests(asked: Request, compare: str | None) -> list[Request]:
             f"--compare: recipes or initializers with commas. Got {compare!r}. "
             "As in --compare xavier,kaiming."
         )
-    first = [asked] if asked.recipe or asked.init else []
+    first = [] if asked.recipe is None and asked.init is None else [asked]
     found = [*first, *(_started(asked, start) for start in starts)]
     if len(found) < 2:
         raise ArgumentError(
@@ -240,7 +240,7 @@ class _Pass:
             infer_shapes(model, inputs.value)  # of lazy modules
             return inputs
 
-        if not (request.recipe or request.init or request.overrides):
+        if request.recipe is None and request.init is None and not request.overrides:
             model = build(request, with_values=True)
             return model, None, inputs_for(model)
         deferred, made = make_plan(request, prepare=inputs_for)

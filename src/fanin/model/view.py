@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator, Mapping
-from operator import itemgetter
 from typing import TypeAlias
 
 import torch
@@ -13,6 +11,7 @@ from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from fanin.errors import PlanError
+from fanin.model.memory import address, shared
 from fanin.model.parametrized import parametrized
 from fanin.model.site import Entry, Site
 from fanin.model.wrappers import wrapped_attribute
@@ -117,22 +116,10 @@ def _parameters(name: str, path: str, parents: tuple[nn.Module, ...]) -> Iterato
 def identity(site: Site) -> object:
     """Equal for two places that hold the same tensor, or tensors that look at the same memory."""
     tensor = site.through.originals[0][1] if site.through is not None else site.tensor
-    address = _address(tensor)
-    if address is None:
+    start = address(tensor)
+    if start is None:
         return id(tensor)
-    return (address, tensor.device, tensor.dtype, tensor.shape, tensor.stride())
-
-
-def _address(tensor: torch.Tensor) -> int | None:
-    """Where the first element lies; None where there is no memory of its own to compare."""
-    if tensor.layout != torch.strided or tensor.device.type == "meta":
-        return None
-    if nn.parameter.is_lazy(tensor):
-        return None
-    try:
-        return (tensor.data_ptr() or None) if tensor.numel() else None
-    except RuntimeError:  # a wrapper subclass has no pointer
-        return None
+    return (start, tensor.device, tensor.dtype, tensor.shape, tensor.stride())
 
 
 def _entry(group: list[Site], ties: Mapping[str, str]) -> Entry:
@@ -169,24 +156,15 @@ def _check_ties(found: tuple[Entry, ...], ties: Mapping[str, str]) -> None:
 
 def _check_overlap(found: tuple[Entry, ...]) -> None:
     """Refuse parameters that share some of their memory: each element has one writer."""
-    spans = []
-    for entry in found:
-        for tensor in _stored(entry.owner):
-            address = _address(tensor)
-            if address is not None:
-                spans.append((str(tensor.device), address, entry.name, tensor))
-    spans.sort(key=itemgetter(0, 1))
-    met: list[tuple[str, int, str, torch.Tensor]] = []  # what reaches to the span or beyond
-    for device, start, name, tensor in spans:
-        met = [span for span in met if span[0] == device and span[1] + _extent(span[3]) > start]
-        for _, before, other, other_tensor in met:
-            if _share(other_tensor, tensor, start - before):
-                raise PlanError(
-                    f"plan: each element has one writer. Got {other!r} and {name!r} over the same "
-                    "memory. Give one of them its own storage; or make them one parameter, of "
-                    "which forward takes the transpose or the part."
-                )
-        met.append((device, start, name, tensor))
+    held = [(entry, tensor) for entry in found for tensor in _stored(entry.owner)]
+    meeting = shared([tensor for _, tensor in held])
+    if meeting is not None:
+        name, other = (held[place][0].name for place in meeting)
+        raise PlanError(
+            f"plan: each element has one writer. Got {name!r} and {other!r} over the same memory. "
+            "Give one of them its own storage; or make them one parameter, of which forward takes "
+            "the transpose or the part."
+        )
 
 
 def _stored(site: Site) -> tuple[torch.Tensor, ...]:
@@ -194,37 +172,3 @@ def _stored(site: Site) -> tuple[torch.Tensor, ...]:
     if site.through is None:
         return (site.tensor,)
     return tuple(original for _, original in site.through.originals)
-
-
-def _extent(tensor: torch.Tensor) -> int:
-    """Bytes from its first element to the end of its last one."""
-    if tensor.is_contiguous():
-        return tensor.nbytes
-    steps = ((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    return (sum(steps) + 1) * tensor.element_size()
-
-
-def _share(first: torch.Tensor, second: torch.Tensor, distance: int) -> bool:
-    """Whether tensors whose extents meet have a byte in common; columns side by side do not.
-
-    Args:
-        first: it begins where the second does, or before.
-        second: on the same device.
-        distance: from the beginning of the first to that of the second, in bytes.
-    """
-    if all(_extent(tensor) == tensor.nbytes for tensor in (first, second)):
-        return True  # neither has a gap
-    unit = math.gcd(distance, first.element_size(), second.element_size())
-    length = max(_extent(first), distance + _extent(second)) // unit
-    taken = torch.zeros(length, dtype=torch.bool, device="cpu")
-    _bytes(taken, first, unit, 0).fill_(True)
-    return bool(_bytes(taken, second, unit, distance // unit).any())
-
-
-def _bytes(taken: torch.Tensor, tensor: torch.Tensor, unit: int, start: int) -> torch.Tensor:
-    """The places of a tensor among places of ``unit`` bytes each."""
-    width = tensor.element_size() // unit
-    dims = zip(tensor.shape, tensor.stride(), strict=True)
-    steps = [(size, stride * width) for size, stride in dims if stride]  # 0: the same place again
-    sizes, strides = zip(*steps, (width, 1), strict=True)
-    return taken.as_strided(sizes, strides, start)

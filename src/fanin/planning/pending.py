@@ -19,7 +19,7 @@ __all__ = ["fill_when_materialized"]
 def fill_when_materialized(step: Step, site: Site) -> None:
     """Draw a pending step, now if its module has its shapes by now, else as soon as it has them."""
     if is_lazy(site.tensor):
-        when_materialized(site.module, _Waiting(step, site))
+        when_materialized(site.module, site.attribute, _Waiting(step, site))
     else:
         _fill(step, site)
 

@@ -27,6 +27,12 @@ AlexNet and VGG-16 with Xavier or Kaiming weights change by 90 at most. Ten line
 with torch's defaults, without biases, change by 3000, four linear ones with N(0, 1) by 4096.
 """
 
+_STEEP = 3.0
+"""Factor a layer that is too much over five layers or more, whatever it comes to.
+
+Pooling and rectifiers with torch's defaults change signals by 0.4 a layer in nets that train.
+"""
+
 _GRADIENTS = 1e5
 """Change of the rms of gradients over all layers that is too much.
 
@@ -69,11 +75,12 @@ def _excess(growth: Growth | None, *, most: float) -> Growth | None:
     """The growth if it is too much, up or down.
 
     A factor of 0.9 is harmless in ten layers and fatal in two hundred: what counts is what it
-    makes over the depth there is, or that a dtype ended on the way.
+    makes over the depth there is, that it is steep, or that a dtype ended on the way.
     """
     if growth is None or 1 / LEVEL <= growth.factor <= LEVEL:
         return None
-    is_much = not 1 / most < growth.total < most
+    is_steep = not 1 / _STEEP < growth.factor < _STEEP and growth.last - growth.first >= 4
+    is_much = is_steep or not 1 / most < growth.total < most
     return growth if is_much or growth.happened is not None else None
 
 
@@ -211,8 +218,11 @@ def number_text(value: float) -> str:
 
 
 def times_text(factor: float) -> str:
-    """``×16.0``, ``×0.410``, ``×256``."""
-    return "×" + f"{factor:#.3g}".removesuffix(".")
+    """``×16``, ``×0.41``, ``×0.997``: as many digits as the fit is good for."""
+    if factor >= 10:
+        return f"×{factor:.0f}"
+    digits = 3 if 0.9 < factor < 1.1 else 2
+    return f"×{factor:#.{digits}g}"
 
 
 def _limit_text(growth: Growth, rows: Sequence[SignalRow]) -> str:

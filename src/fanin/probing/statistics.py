@@ -60,13 +60,13 @@ def measure(tensor: Tensor, *, bounds: tuple[float, float] | None = None) -> Sta
 
 
 def std_and_rms(tensor: Tensor) -> tuple[float, float]:
-    """Those two of `measure`, at half its cost; nan or inf where an entry is."""
+    """Those two of `measure`, at half its cost; both nan or inf where an entry is."""
     with torch.no_grad(), torch._C.DisableTorchFunction():
-        values, count = _numbers(tensor.detach()), tensor.numel()
-        sums = [torch.stack([piece.sum(), piece.dot(piece)]) for piece in _pieces(values)]
+        values = _numbers(tensor.detach())
+        count = values.numel()
         if not count:
             return 0.0, 0.0
-        count = values.numel()
+        sums = [torch.stack([piece.sum(), piece.dot(piece)]) for piece in _pieces(values)]
         total, square = torch.stack(sums).sum(0).tolist()
         if _SMALLEST**2 < square / count < _LARGEST**2:
             mean = total / count
@@ -175,7 +175,7 @@ def _sums(piece: Tensor, bounds: tuple[float, float] | None) -> Tensor:
 
 def _combined(sums: list[Tensor]) -> list[float]:
     """Those of all pieces; one look at the device."""
-    table = torch.stack(sums)
+    table = torch.stack(sums).cpu()
     added: list[float] = table.sum(0).tolist()
     return [*added[:2], float(table[:, 2].amin()), float(table[:, 3].amax()), *added[4:]]
 
@@ -235,7 +235,7 @@ def _histogram(values: Tensor) -> Histogram | None:
 
 
 def _numbers(tensor: Tensor) -> Tensor:
-    """The same entries as real numbers, each of those that lie in one place once."""
+    """The same entries as real numbers, as they are in memory."""
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
     return tensor.resolve_neg()

@@ -119,7 +119,7 @@ def _remedy(activation: str | None) -> str:
         case None:
             return (
                 "recipe 'lecun'; with relu between the layers 'kaiming', "
-                "with tanh xavier_normal(gain=5/3)"
+                "with tanh xavier_normal(gain=1.667)"
             )
         case "relu" | "threshold":
             return "recipe 'kaiming'"
@@ -128,7 +128,7 @@ def _remedy(activation: str | None) -> str:
         case "sin":
             return "recipe 'lecun', or 'siren' for coordinates"
         case "tanh":
-            return "xavier_normal(gain=5/3)"
+            return "xavier_normal(gain=1.667)"
         case _:
             return f'kaiming_normal(nonlinearity="{activation}")'
 

@@ -53,7 +53,7 @@ def verdict_of(rows: Sequence[SignalRow], weights: Sequence[WeightRow] = ()) -> 
         ...     return SignalRow(i, f"{i}", "Linear", 0, i + 1, True, output)
         >>> verdict = verdict_of([layer(i, 16.0 ** (i + 1)) for i in range(10)])
         >>> verdict.lines[0]
-        'explodes: ×16.0 a layer, float32 would overflow at layer 31'
+        'explodes: ×16 a layer, float32 would overflow at layer 31'
         >>> verdict_of([layer(i, 1.0) for i in range(10)]).is_healthy
         True
     """

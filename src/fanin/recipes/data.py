@@ -117,7 +117,7 @@ def _rule_data(one: Rule, where: str) -> dict[str, Any]:
 
 def _init_text(content: object) -> str:
     if isinstance(content, Keep):
-        return "keep"
+        return str(content)
     assert isinstance(content, Initializer)
     if content.name in (mapped.__name__, from_function.__name__):
         raise ArgumentError(

@@ -18,13 +18,14 @@ from fanin.model import Site, module_type
 from fanin.planning import Match, Rule, rule
 
 __all__ = [
+    "ADDS_ONE",
     "ATTENTION_OUTPUT",
-    "CENTERED_NORM",
     "CONVOLUTION",
     "EMBEDDING",
     "LINEAR",
     "NORM",
     "RECURRENT",
+    "adds_one",
     "attention_token",
     "common_rules",
     "is_norm",
@@ -37,25 +38,27 @@ EMBEDDING = (nn.Embedding, nn.EmbeddingBag)
 LINEAR = (nn.Linear, nn.Bilinear, "Conv1D")
 # By name too, since most norms of transformers are classes of their own: `LlamaRMSNorm`.
 NORM = (_NormBase, nn.GroupNorm, "*LayerNorm", "*RMSNorm", "*RMSNormGated")
-# Norms of transformers 5.23 whose forward pass adds 1 to a weight that starts at zero.
-CENTERED_NORM = (
-    "Gemma2RMSNorm",
-    "Gemma3RMSNorm",
-    "GemmaRMSNorm",
-    "MiniMaxM3VLRMSNorm",
-    "MuseGlimmerTextCenteredRMSNorm",
-    "MuseSparkTextCenteredRMSNorm",
-    "MuseSparkTextInputScaledRMSNorm",
-    "Qwen3NextRMSNorm",
-    "Qwen3_5MoeRMSNorm",
-    "Qwen3_5RMSNorm",
-    "Qwen4ExpTextRMSNorm",
-    "RecurrentGemmaRMSNorm",
-    "Step3p7RMSNorm",
-    "T5Gemma2RMSNorm",
-    "T5GemmaRMSNorm",
-    "VaultGemmaRMSNorm",
-    "VideoPrismLayerNorm",
+# Norms of transformers 5.23 that scale by one more than their weight, which starts at zero.
+ADDS_ONE = frozenset(
+    {
+        "Gemma2RMSNorm",
+        "Gemma3RMSNorm",
+        "GemmaRMSNorm",
+        "MiniMaxM3VLRMSNorm",
+        "MuseGlimmerTextCenteredRMSNorm",
+        "MuseSparkTextCenteredRMSNorm",
+        "MuseSparkTextInputScaledRMSNorm",
+        "Qwen3NextRMSNorm",
+        "Qwen3_5MoeRMSNorm",
+        "Qwen3_5RMSNorm",
+        "Qwen4ExpTextRMSNorm",
+        "RecurrentGemmaRMSNorm",
+        "Step3p7RMSNorm",
+        "T5Gemma2RMSNorm",
+        "T5GemmaRMSNorm",
+        "VaultGemmaRMSNorm",
+        "VideoPrismLayerNorm",
+    }
 )
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 # The type that `nn.MultiheadAttention` uses for its output projection, and nothing else does.
@@ -86,13 +89,22 @@ def is_norm(module: nn.Module) -> bool:
 def norm_rules() -> tuple[Rule, ...]:
     """The identity, with the running statistics of data that is normal already."""
     return (
-        rule(NORM, ones(), parameter="weight", label="norm weight"),
-        rule(CENTERED_NORM, zeros(), parameter="weight", label="norm weight, to which 1 is added"),
+        rule(NORM, identity_scale, parameter="weight", label="norm weight"),
         rule(NORM, zeros(), parameter="bias", label="norm bias"),
         rule(_NormBase, zeros(), parameter="running_mean", label="running mean"),
         rule(_NormBase, ones(), parameter="running_var", label="running variance"),
         rule(_NormBase, zeros(), parameter="num_batches_tracked", label="batches tracked"),
     )
+
+
+def identity_scale(site: Site) -> Initializer:
+    """The weight with which a norm scales by one."""
+    return zeros() if adds_one(site.module) else ones()
+
+
+def adds_one(module: nn.Module) -> bool:
+    """Whether a norm scales by one more than its weight."""
+    return any(base.__name__ in ADDS_ONE for base in module_type(module).__mro__)
 
 
 def attention_token(site: Site) -> Initializer:

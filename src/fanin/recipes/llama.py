@@ -1,4 +1,4 @@
-"""Llama and its kin (Mistral, Qwen2): one normal for every matrix, without exceptions."""
+"""Llama and its kin (Mistral, Qwen2, Gemma): one normal for every matrix, without exceptions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["llama"]
 
 
 def llama(*, std: float | None = None, tied: bool = False) -> Recipe:
-    """Every matrix and embedding N(0, std²), norms one, biases zero.
+    """Every matrix and embedding N(0, std²), norms one, or zero where they add one; biases zero.
 
     Rules go by module type and fit any model. A tied head needs no option where the whole model is
     at hand: the embedding comes first and owns the weight.

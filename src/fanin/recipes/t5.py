@@ -12,7 +12,7 @@ from fanin.fills import derived
 from fanin.initializers import Initializer, constant, normal, variance_scaling, zeros
 from fanin.model import Site
 from fanin.planning import Recipe, rule
-from fanin.recipes.families import CENTERED_NORM, EMBEDDING, NORM, norm_rules
+from fanin.recipes.families import EMBEDDING, NORM, adds_one
 from fanin.recipes.options import stated
 from fanin.recipes.transformers_config import check_positive, from_config
 
@@ -75,14 +75,8 @@ def t5(
         "t5",
         1,
         (
-            *norm_rules(),
             rule(NORM, NormScale(factor), parameter="weight", label="norm weight"),
-            rule(
-                CENTERED_NORM,
-                NormScale(factor, added=1.0),
-                parameter="weight",
-                label="norm weight, to which 1 is added",
-            ),
+            rule(NORM, zeros(), parameter="bias", label="norm bias"),
             rule(nn.Linear, ByFanIn(factor), parameter="weight", label="linear weight"),
             rule(nn.Linear, zeros(), parameter="bias", label="linear bias"),
             rule(EMBEDDING, lookup, parameter="weight", label="embedding"),
@@ -133,14 +127,12 @@ class Lookup(_Scaled):
         return normal(std=self.factor_at(site))
 
 
-@dataclass(frozen=True, slots=True)
 class NormScale(_Scaled):
-    """The factor, less what the forward pass adds."""
-
-    added: float = 0.0
+    """The weight with which a norm scales by the factor."""
 
     def __call__(self, site: Site) -> Initializer:
-        return constant(derived(self.factor_at(site) - self.added))
+        factor = self.factor_at(site)
+        return constant(derived(factor - 1.0) if adds_one(site.module) else factor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ def to_toml(recipe: Recipe) -> str:
 
     At the top stand ``name``, ``version``, ``summary`` and, where the first rules are those of a
     registered recipe, ``base`` in their stead (``base = "gpt2@1"``). ``[ties]`` maps aliases to
-    owners. Each ``[[rules]]`` has ``init``, the text form of an initializer or ``"keep"``, and
+    owners. Each ``[[rules]]`` has ``init``, the text form of an initializer or ``"keep()"``, and
     what it selects by: ``name`` (a glob, or ``re:…``), ``type`` and ``within`` (class names or
     globs for them), ``parameter``, ``part``; then ``exact``, ``optional``, ``stream``, ``label``,
     and the axes where it states them: ``in_axes``, ``out_axes``, ``batch_axes``, ``parts`` and the

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
+from transformers.pytorch_utils import Conv1D
 
-from fanin.errors import ArgumentError
+from fanin.errors import ArgumentError, LayoutError
 from fanin.geometry import Layout
+from fanin.initializers import zeros
 from fanin.model import layout_of, missing_adapter, register_adapter, sites
+from fanin.model.adapters import registry
+from fanin.planning import Recipe, make_plan
 
 
 def layouts(module: nn.Module) -> dict[str, Layout | None]:
@@ -81,24 +86,56 @@ def test_a_base_class_says_in_its_mode_what_it_packs() -> None:
 
 
 class Experts(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, *shape: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(2, 6, 5))
+        self.weight = nn.Parameter(torch.empty(shape))
 
 
-def test_an_unknown_module_has_no_layout_and_an_adapter_to_paste() -> None:
-    site = next(sites(Experts()))
+@pytest.fixture
+def adapters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is forgotten after it."""
+    monkeypatch.setattr(registry, "_ADAPTERS", dict(registry._ADAPTERS))
+
+
+def code_in(message: str) -> str:
+    return "\n".join(line[4:] for line in message.splitlines() if line.startswith("    "))
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (2, 6, 5)])
+@pytest.mark.usefixtures("adapters")
+def test_an_unknown_module_has_no_layout_and_an_adapter_to_paste(shape: tuple[int, ...]) -> None:
+    site = next(sites(Experts(*shape)))
     assert layout_of(site) is None
     pasted = missing_adapter(site)
-    scope = {"Experts": Experts}
-    code = "\n".join(line[4:] for line in pasted.splitlines() if line.startswith("    "))
-    exec(code, scope)  # the message is code that runs
-    try:
-        layout = layout_of(site)
-        assert layout is not None
-        assert layout.shape == (2, 6, 5)
-    finally:
-        register_adapter(Experts, lambda module, name: None)
+    exec(code_in(pasted), {"Experts": Experts})  # the message is code that runs
+    assert layout_of(site) == Layout(shape, out_axes=(0,), in_axes=(1,))
+    assert ("Stacked experts" in pasted) == (len(shape) == 3)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        (nn.ParameterList([torch.empty(4, 3)]), (4, 3)),
+        (nn.ParameterDict({"a b": torch.empty(2, 4, 3)}), (2, 4, 3)),
+    ],
+    ids=["ParameterList", "ParameterDict"],
+)
+def test_parameters_in_a_container_get_a_rule_to_paste(
+    module: nn.Module, shape: tuple[int, ...]
+) -> None:
+    site = next(sites(module))
+    code = (
+        code_in(missing_adapter(site)).replace("rule(", "pasted = rule(").replace("...", "zeros()")
+    )
+    scope: dict[str, Any] = {"zeros": zeros}
+    exec(code, scope)
+    step = make_plan(module, Recipe("pasted", 1, (scope["pasted"],)), seed=0).steps[0]
+    assert step.layout == Layout(shape, out_axes=(0,), in_axes=(1,))
+
+
+def test_a_vector_is_told_how_it_could_have_a_fan() -> None:
+    assert "layout=Layout(in_axes=(0,))" in missing_adapter(next(sites(Experts(3))))
+    assert Layout((3,), in_axes=(0,)).fans.fan_in == 3
 
 
 def test_a_subclass_inherits_and_may_have_its_own() -> None:
@@ -161,4 +198,35 @@ def test_stated_stacks_are_known_wherever_the_class_was_written() -> None:
 
 def test_an_adapter_is_for_a_module_type() -> None:
     with pytest.raises(ArgumentError, match="for a module type"):
-        register_adapter(Experts(), lambda module, name: None)
+        register_adapter(Experts(2), lambda module, name: None)
+
+
+def test_an_adapter_is_a_function() -> None:
+    with pytest.raises(ArgumentError, match="called with a module and a parameter's name"):
+        register_adapter(Experts, "weight")
+
+
+@pytest.mark.parametrize(
+    ("adapter", "message"),
+    [
+        (lambda module, name: module.weights, "AttributeError: .* for 'weight' of shape"),
+        (lambda module, name: Layout.linear(*module.weight.shape), "TypeError: "),
+        (lambda module, name: module.weight.shape, r"Got torch.Size\(\[2, 6, 5\]\) for"),
+    ],
+    ids=["attribute", "dims", "no layout"],
+)
+@pytest.mark.usefixtures("adapters")
+def test_an_adapter_that_fails_is_named(
+    adapter: Callable[[Any, str], Layout | None], message: str
+) -> None:
+    register_adapter(Experts, adapter)
+    with pytest.raises(LayoutError, match=f"an adapter returns a Layout.*{message}.*of Experts,"):
+        layouts(Experts(2, 6, 5))
+
+
+@pytest.mark.usefixtures("adapters")
+def test_an_adapter_for_all_modules_is_asked_last() -> None:
+    register_adapter(nn.Module, lambda module, name: Layout(module.weight.shape, batch_axes=(0,)))
+    assert layouts(Experts(2, 6, 5))["weight"] == Layout((2, 6, 5), batch_axes=(0,))
+    assert fans(Conv1D(3, 5)) == (5, 3)  # transformers' own: (in, out)
+    assert fans(nn.Linear(5, 3)) == (5, 3)

@@ -3,13 +3,15 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
 
-from fanin.errors import ArgumentError, UnknownNameError
+from fanin.errors import ArgumentError, PlanError, UnknownNameError
 from fanin.model.construction import deferred
 from fanin.model.inspection import inspect
 from fanin.model.inspection.module_view import ModuleView
@@ -277,3 +279,26 @@ def test_json_holds_all_of_it() -> None:
     assert content["tensors"][0]["name"] == "0.0.weight"
     assert content["tensors"][0]["shape"] == [4, 4]
     assert content["tensors"][0]["tied_to"] is None
+
+
+@pytest.mark.parametrize("model", [3, None, nn.Linear, nn.Linear(2, 2).state_dict()])
+def test_a_model_is_a_module(model: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"inspect: a model is an nn\.Module"):
+        inspect(model)
+
+
+@pytest.mark.parametrize("names", [3, [3], b"weight"])
+def test_names_are_texts(names: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"inspect: names= takes names and name patterns"):
+        inspect(nn.Linear(2, 2), names)
+
+
+def test_a_parametrization_that_raises_is_named() -> None:
+    class Broken(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise ValueError("too small")
+
+    layer = nn.Linear(2, 2)
+    parametrize.register_parametrization(layer, "weight", Broken(), unsafe=True)
+    with pytest.raises(PlanError, match=r"ValueError \(too small\) for 'weight' of Linear through"):
+        inspect(layer)

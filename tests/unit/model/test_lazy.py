@@ -13,7 +13,9 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import UninitializedParameter, is_lazy
 from torch.nn.utils import parametrizations
 
-from fanin.errors import PlanError
+import fanin
+from fanin.errors import LayoutError, PlanError
+from fanin.initializers import kaiming_normal
 from fanin.model.construction import infer_shapes, when_materialized
 from torch_modules import LAZY
 
@@ -185,7 +187,7 @@ def set_to(value: float, module: Any) -> None:
 
 def test_a_callback_comes_once_after_the_shapes_and_before_the_result() -> None:
     layer = nn.LazyLinear(3, bias=False)
-    when_materialized(layer, functools.partial(set_to, 2.0, layer))
+    when_materialized(layer, "weight", functools.partial(set_to, 2.0, layer))
     assert torch.equal(layer(torch.ones(1, 4)), torch.full((1, 3), 8.0))
     set_to(1.0, layer)
     assert torch.equal(layer(torch.ones(1, 4)), torch.full((1, 3), 4.0))
@@ -194,20 +196,53 @@ def test_a_callback_comes_once_after_the_shapes_and_before_the_result() -> None:
 
 def test_loaded_weights_are_not_called_back_for() -> None:
     layer, loaded = nn.LazyLinear(3), nn.Linear(4, 3)
-    when_materialized(layer, functools.partial(set_to, 2.0, layer))
+    when_materialized(layer, "weight", functools.partial(set_to, 2.0, layer))
     layer.load_state_dict(loaded.state_dict())
     layer(torch.ones(1, 4))
     assert torch.equal(layer.weight, loaded.weight)
     assert not layer._forward_pre_hooks
 
 
-def test_callbacks_of_several_come_in_order() -> None:
+def test_callbacks_come_in_order_and_the_last_one_for_a_parameter() -> None:
     layer = nn.LazyLinear(3)
     seen: list[int] = []
-    for number in (1, 2):
-        when_materialized(layer, functools.partial(seen.append, number))
+    for number, attribute in enumerate(("weight", "bias", "weight")):
+        when_materialized(layer, attribute, functools.partial(seen.append, number))
     layer(torch.ones(1, 4))
-    assert seen == [1, 2]
+    assert seen == [2, 1]
+
+
+def refuse() -> None:
+    raise PlanError("refused")
+
+
+def test_a_callback_that_raises_is_called_again() -> None:
+    layer = nn.LazyLinear(3)
+    when_materialized(layer, "weight", functools.partial(set_to, 2.0, layer))
+    when_materialized(layer, "bias", refuse)
+    for each in (layer, layer, copy.deepcopy(layer)):
+        with pytest.raises(PlanError, match="refused"):
+            each(torch.ones(1, 4))
+    set_to(1.0, layer)
+    with pytest.raises(PlanError, match="refused"):
+        layer(torch.ones(1, 4))  # the weight was called back for, the bias was not
+    with torch.no_grad():
+        layer.bias.zero_()
+    assert torch.equal(layer(torch.ones(1, 4)), torch.full((1, 3), 4.0))
+    assert not layer._forward_pre_hooks
+
+
+def test_a_model_that_failed_can_be_initialized_anew() -> None:
+    recipe = {"0.weight": kaiming_normal(), "0.bias": kaiming_normal()}
+    net = nn.Sequential(nn.LazyLinear(3))
+    fanin.initialize(net, recipe, seed=0)
+    for _ in range(2):
+        with pytest.raises(LayoutError, match=r"asked for '0.bias'"):
+            net(torch.ones(1, 4))
+    fanin.initialize(net, "kaiming", seed=0)
+    expected = [parameter.clone() for parameter in net.parameters()]
+    net(torch.ones(1, 4))
+    assert all(map(torch.equal, net.parameters(), expected))
 
 
 def by_pickle(module: nn.Module) -> nn.Module:
@@ -218,7 +253,7 @@ def by_pickle(module: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, by_pickle])
 def test_a_copy_is_called_back_for_itself(duplicate: Callable[[nn.Module], nn.Module]) -> None:
     layer = nn.LazyLinear(3, bias=False)
-    when_materialized(layer, functools.partial(set_to, 2.0, layer))
+    when_materialized(layer, "weight", functools.partial(set_to, 2.0, layer))
     twin = duplicate(layer)
     assert torch.equal(twin(torch.ones(1, 4)), torch.full((1, 3), 8.0))
     assert is_lazy(layer.weight)
@@ -228,7 +263,7 @@ def test_a_copy_is_called_back_for_itself(duplicate: Callable[[nn.Module], nn.Mo
 def test_inferring_shapes_does_not_call_back() -> None:
     layer = nn.LazyLinear(3)
     seen: list[int] = []
-    when_materialized(layer, functools.partial(seen.append, 1))
+    when_materialized(layer, "weight", functools.partial(seen.append, 1))
     infer_shapes(layer, torch.empty(2, 4))
     layer(torch.ones(1, 4))
     assert not seen

@@ -177,7 +177,10 @@ def test_a_site_knows_its_parents() -> None:
 
 def test_a_site_holds_no_value_of_a_parametrized_weight() -> None:
     site = next(sites(weight_norm(nn.Linear(2, 3))))
-    assert weakref.ref(site.tensor)() is None
+    value = site.tensor
+    reference = weakref.ref(value)
+    del value
+    assert reference() is None
     assert (site.shape, site.dtype) == ((3, 2), torch.float32)
     assert torch.equal(site.tensor, site.module.weight)
 

@@ -245,7 +245,7 @@ def test_a_notebook_gets_the_verdict_and_escaped_names() -> None:
     page = made._repr_html_()
     tags = _Tags()
     tags.feed(page)
-    assert "explodes: ×16.0 a layer" in page
+    assert "explodes: ×16 a layer" in page
     assert tags.seen == {"div", "p", "strong", "br", "pre", *("table", "thead", "tbody")} | {
         *("tr", "th", "td")
     }

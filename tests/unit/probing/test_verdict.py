@@ -115,7 +115,7 @@ def test_gradients_are_walked_from_the_last_layer() -> None:
 
 def test_what_happened_and_what_the_factor_says_when_they_agree() -> None:
     verdict = verdict_of(outputs(*(16.0**i for i in range(1, 32)), NAN, NAN))
-    assert verdict.lines[0] == "explodes: ×16.0 a layer, float32 overflows at layer 31"
+    assert verdict.lines[0] == "explodes: ×16 a layer, float32 overflows at layer 31"
     assert verdict.lines[1].startswith("outputs: rms 16 at layer 0 ('layer0'), ")
     assert "layer 31 ('layer31') gives 512 NaN" in verdict.lines[2]
 
@@ -123,7 +123,7 @@ def test_what_happened_and_what_the_factor_says_when_they_agree() -> None:
 def test_what_happened_and_what_the_factor_says_when_they_differ() -> None:
     verdict = verdict_of(outputs(*(16.0**i for i in range(1, 20)), NAN))
     assert verdict.lines[0] == (
-        "explodes: ×16.0 a layer, float32 overflows at layer 19 (by the factor alone at 31)"
+        "explodes: ×16 a layer, float32 overflows at layer 19 (by the factor alone at 31)"
     )
 
 
@@ -137,7 +137,7 @@ def test_a_growth_that_ends_before_the_dtype_does() -> None:
 def test_underflow() -> None:
     verdict = verdict_of(outputs(*(0.01**i for i in range(1, 23)), 0.0, 0.0))
     assert verdict.kind == "vanishes"
-    assert verdict.lines[0] == "vanishes: ×0.0100 a layer, float32 underflows at layer 22"
+    assert verdict.lines[0] == "vanishes: ×0.010 a layer, float32 underflows at layer 22"
 
 
 def test_nan_that_no_trend_explains_is_named_with_its_input() -> None:

@@ -12,7 +12,16 @@ from torch import nn
 import fanin
 from fanin.errors import ArgumentError, FaninError, UnknownNameError
 from fanin.geometry import Fans, Layout
-from fanin.initializers import constant, kaiming_normal, mapped, normal, ones, uniform, zeros
+from fanin.initializers import (
+    constant,
+    from_function,
+    kaiming_normal,
+    mapped,
+    normal,
+    ones,
+    uniform,
+    zeros,
+)
 from fanin.model import Site
 from fanin.planning import Recipe, keep, rule
 from fanin.recipes import (
@@ -153,6 +162,7 @@ def is_head(site: Site) -> bool:
         rule("head.*", lambda site: zeros(), label="heads"),
         rule("head.*", zeros(), layout=lambda site: Layout((1,)), label="heads"),
         rule("head.*", mapped(uniform(), torch.abs), label="heads"),
+        rule("head.*", from_function(torch.Tensor.zero_), label="heads"),
         rule("head.*", kaiming_normal(nonlinearity=torch.sin), label="heads"),
     ],
 )
@@ -161,6 +171,21 @@ def test_a_function_is_refused_with_its_rule(function: fanin.Rule) -> None:
     number = len(recipe.rules)
     with pytest.raises(ArgumentError, match=rf"(?s)rule {number} of xavier@1 \+ 2 rules.*'heads'"):
         to_toml(recipe)
+
+
+@pytest.mark.parametrize(
+    "content", [mapped(uniform(), torch.abs), from_function(torch.Tensor.zero_)]
+)
+def test_a_users_function_is_said_to_have_no_text(content: fanin.Initializer) -> None:
+    message = f"holds no functions. Got {content.name}.*append the rule in code"
+    with pytest.raises(ArgumentError, match=message):
+        to_toml(get_recipe("xavier") + {"head.*": content})
+
+
+@pytest.mark.parametrize("text", ["keep", "keep()"])
+def test_keep_is_read_as_plans_and_files_spell_it(text: str) -> None:
+    read = from_toml(f'name = "a"\n[[rules]]\nname = "b"\ninit = "{text}"')
+    assert read.rules == (rule("b", keep()),)
 
 
 RULE = '[[rules]]\nname = "a"\ninit = "zeros"\n'

@@ -71,7 +71,7 @@ def test_a_model_of_ones_own_is_covered_by_type() -> None:
 
 
 def test_gpt2_is_refused_where_nothing_is_a_residual_projection() -> None:
-    with pytest.raises(PlanError, match=r"Got none for '\*\*\.c_proj\.weight -> residual_normal'"):
+    with pytest.raises(PlanError, match=r"'\*\*\.c_proj\.weight -> .*option residual= of gpt2"):
         fanin.plan(Decoder(2), gpt2(), seed=0)
     assert std(fills(Decoder(2), gpt2(residual=()))[RESIDUAL]) == 0.02
 
@@ -82,7 +82,7 @@ def test_gpt2_is_refused_where_nothing_is_a_residual_projection() -> None:
         (lambda: Decoder(3), {}, 3),
         (lambda: Decoder(3, experts=5), {}, 3),
         (lambda: Decoder(1, experts=1), {}, 1),
-        (lambda: nn.Sequential(Decoder(3)), {}, 3),
+        (lambda: nn.Sequential(Decoder(3)), {"num_layers": 3}, 3),
         (lambda: Decoder(3, config=SimpleNamespace(n_layer=12)), {}, 12),
         (lambda: Decoder(3, config=SimpleNamespace(num_hidden_layers=6)), {}, 6),
         (lambda: Decoder(3, config=SimpleNamespace(n_layer=12)), {"num_layers": 24}, 24),
@@ -96,9 +96,59 @@ def test_the_number_of_blocks_is_given_or_the_configs_or_counted(
     assert std(found[name]) == pytest.approx(0.02 / (2 * blocks) ** 0.5, rel=1e-9)
 
 
-def test_gpt2_asks_for_the_number_of_blocks_where_it_finds_none() -> None:
-    with pytest.raises(PlanError, match=r"around 'weight'. Say gpt2\(num_layers=12\)"):
-        fanin.plan(nn.Linear(2, 2), gpt2(residual="weight"), seed=0)
+class FeedForward(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+
+
+class Mixture(nn.Module):
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(FeedForward() for _ in range(count))
+
+
+class Stage(nn.Module):
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(FeedForward() for _ in range(depth))
+
+
+OUTPUT = gpt2(residual="**.mlp.2.weight")
+
+
+def feed_forwards(count: int) -> list[nn.Module]:
+    return [FeedForward() for _ in range(count)]
+
+
+def test_layers_beside_blocks_and_lists_of_layers_are_no_blocks() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), *feed_forwards(12), nn.Linear(4, 4))
+    wanted = fills(model, OUTPUT)["1.mlp.2.weight"]
+    assert std(wanted) == pytest.approx(0.02 / 24**0.5, rel=1e-9)
+    nn.utils.parametrizations.weight_norm(model[1].mlp[2])
+    model[2] = nn.DataParallel(model[2])
+    assert fills(model, OUTPUT)["1.mlp.2.weight"] == wanted
+
+
+@pytest.mark.parametrize(
+    ("build", "found"),
+    [
+        (lambda: FeedForward(), "no list around"),
+        (lambda: nn.ModuleList(Stage(6) for _ in range(2)), "2 Stage, and of 6 FeedForward .of 12"),
+        (lambda: nn.Sequential(*(nn.Sequential(*feed_forwards(6)) for _ in range(2))), "of 6 Feed"),
+        (lambda: nn.ModuleDict({"encoder": Stage(6), "decoder": Stage(6)}), "lists of 6 Feed"),
+        (lambda: nn.ModuleList(Mixture(5) for _ in range(3)), "3 Mixture, and of 5 FeedForward"),
+        (lambda: nn.ModuleList([Mixture(5)]), "1 Mixture, and of 5 FeedForward"),
+        (lambda: nn.ModuleList([*feed_forwards(1), Stage(1)]), "FeedForward .of 2. and 1 Stage"),
+        (lambda: nn.ModuleList([FeedForward()] * 3), "lists of 3 FeedForward"),
+    ],
+)
+def test_gpt2_asks_for_the_number_of_blocks_where_it_could_be_several(
+    build: Callable[[], nn.Module], found: str
+) -> None:
+    message = rf"Got no config, and .*{found}.*Say gpt2\(num_layers=12\)"
+    with pytest.raises(PlanError, match=message):
+        fanin.plan(build(), OUTPUT, seed=0)
 
 
 @pytest.mark.parametrize("recipe", [gpt2, bert, llama, vit])
@@ -126,15 +176,22 @@ def test_a_padding_row_and_a_norm_of_ones_own_are_known_by_the_class() -> None:
             super().__init__()
             self.weight = nn.Parameter(torch.empty(4))
 
-    model = nn.Sequential(nn.Embedding(5, 4, padding_idx=2), MyRMSNorm())
+    class GemmaRMSNorm(MyRMSNorm):
+        """Scales by 1 more than its weight."""
+
+    model = nn.Sequential(nn.Embedding(5, 4, padding_idx=2), MyRMSNorm(), GemmaRMSNorm())
     fanin.initialize(model, llama(), seed=0)
     assert not model[0].weight[2].any()
     assert model[0].weight[1].all()
     assert (model[1].weight == 1).all()
+    assert (model[2].weight == 0).all()
+    fanin.initialize(model, t5(factor=0.5, query=()), seed=0)
+    assert (model[1].weight == 0.5).all()
+    assert (model[2].weight == -0.5).all()
 
 
 def test_t5_is_refused_where_nothing_is_a_query() -> None:
-    with pytest.raises(PlanError, match=r"Got none for '\*\*\.q\.weight -> queries'"):
+    with pytest.raises(PlanError, match=r"'\*\*\.q\.weight -> .*option query= of t5"):
         fanin.plan(nn.Linear(4, 4), t5(), seed=0)
     assert fills(nn.Linear(4, 4), t5(query=()))["weight"] == Normal(0.0, 0.5)
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from fanin.errors import ArgumentError
+from fanin.errors import ArgumentError, LayoutError
 from fanin.geometry import Layout
 from fanin.model.adapters.torch_modules import TORCH_ADAPTERS
 from fanin.model.adapters.transformers_modules import transformers_layout
@@ -16,25 +16,25 @@ from fanin.model.parametrized.parametrized import parametrized
 from fanin.model.site import Site
 from fanin.model.types import module_type
 
-__all__ = ["layout_of", "missing_adapter", "register_adapter"]
+__all__ = ["layout_of", "register_adapter"]
 
 # Given the module and the name under which it holds a parameter; None where it does not know it.
 Adapter = Callable[[Any, str], Layout | None]
 
-# What no nearer type knows is asked of the last one.
-_ADAPTERS: dict[type[nn.Module], Adapter] = {**TORCH_ADAPTERS, nn.Module: transformers_layout}
+_ADAPTERS: dict[type[nn.Module], Adapter] = dict(TORCH_ADAPTERS)
 
 
 def register_adapter(kind: type[nn.Module], adapter: Adapter) -> None:
     """State the axes of a module type's parameters; subclasses inherit the statement.
 
     Args:
-        kind: the module type; a second registration replaces the first.
+        kind: the module type; a second registration replaces the first. The nearest type that
+            knows a name is believed, so one for `nn.Module` is asked last of all.
         adapter: called with the module and a parameter's own name (``"weight"``); returns its
             layout, or None for a name it does not know.
 
     Raises:
-        ArgumentError: when ``kind`` is no module type.
+        ArgumentError: when ``kind`` is no module type, or the adapter no function.
 
     Example:
         >>> import torch
@@ -49,6 +49,11 @@ def register_adapter(kind: type[nn.Module], adapter: Adapter) -> None:
     """
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise ArgumentError(f"register_adapter: an adapter is for a module type. Got {kind!r}.")
+    if not callable(adapter):
+        raise ArgumentError(
+            "register_adapter: an adapter is called with a module and a parameter's name. Got "
+            f"{adapter!r} for {kind.__name__}. Write `lambda module, name: ...`."
+        )
     _ADAPTERS[kind] = adapter
 
 
@@ -56,17 +61,36 @@ def layout_of(site: Site) -> Layout | None:
     """The axes of the parameter at a site, as the nearest type that knows it states them.
 
     None where no type does, and for a parameter whose shape is not known yet.
+
+    Raises:
+        LayoutError: when an adapter raises, or returns something else than a layout or None.
     """
-    if is_lazy(site.tensor):
+    if site.through is None and is_lazy(site.tensor):
         return None
     kind = module_type(site.module)
     module = site.module if site.through is None else _unparametrized(site, kind)
     for base in kind.__mro__:
-        adapter = _ADAPTERS.get(base)
-        layout = adapter(module, site.attribute) if adapter is not None else None
+        layout = transformers_layout(module, site.attribute) if base is nn.Module else None
+        if layout is None and base in _ADAPTERS:
+            layout = _asked(base, module, site)
         if layout is not None:
             return layout
     return None
+
+
+def _asked(kind: type[nn.Module], module: nn.Module, site: Site) -> Layout | None:
+    """What the adapter of a type says."""
+    rule = "layout_of: an adapter returns a Layout, or None for a name that it does not know"
+    where = f"for {site.name!r} of shape {tuple(site.shape)}"
+    advice = f"Correct the adapter of {kind.__name__}, or register one for the class itself."
+    try:
+        layout = _ADAPTERS[kind](module, site.attribute)
+    except Exception as error:
+        text = f"{type(error).__name__}: {str(error).rstrip('.')}"
+        raise LayoutError(f"{rule}. Got {text}, {where}. {advice}") from error
+    if not isinstance(layout, Layout | None):
+        raise LayoutError(f"{rule}. Got {layout!r} {where}. {advice}")
+    return layout
 
 
 def _unparametrized(site: Site, kind: type[nn.Module]) -> nn.Module:
@@ -82,20 +106,3 @@ def _unparametrized(site: Site, kind: type[nn.Module]) -> nn.Module:
     hidden = {name: own for name, own in vars(site.module).items() if name not in values}
     vars(module).update(hidden, _parameters={**site.module._parameters, **values})
     return module
-
-
-def missing_adapter(site: Site) -> str:
-    """The adapter to paste for a module type that has none, as part of a message."""
-    kind, shape = module_type(site.module), tuple(site.tensor.shape)
-    out_axes, in_axes = ("(0,)", "(1,)") if len(shape) > 1 else ("()", "()")
-    return (
-        f"Register its axes (in: summed over, out: different outputs, batch: independent):\n\n"
-        f"    from fanin.geometry import Layout\n"
-        f"    from fanin.model import register_adapter\n\n"
-        f"    def {kind.__name__.lower()}_layout(module, name):\n"
-        f"        if name == {site.attribute!r}:\n"
-        f"            shape = tuple(module.{site.attribute}.shape)  # {shape}\n"
-        f"            return Layout(shape, out_axes={out_axes}, in_axes={in_axes}, batch_axes=())\n"
-        f"        return None\n\n"
-        f"    register_adapter({kind.__name__}, {kind.__name__.lower()}_layout)\n"
-    )

@@ -53,39 +53,73 @@ def infer_shapes(model: nn.Module, example_inputs: object) -> None:
         _infer(model, arrivals)
 
 
-def when_materialized(module: nn.Module, callback: Callable[[], None]) -> None:
+def when_materialized(module: nn.Module, attribute: str, callback: Callable[[], None]) -> None:
     """Call back once, when a first forward pass has given a lazy module its shapes.
 
     That is before the module computes with them. A module whose parameters were loaded before it
-    ran keeps them: nothing is called back. A copy of the module has a copy of the callback, so
-    this should be a method or a `functools.partial` that refers to the module, not a closure.
+    ran keeps them: nothing is called back. A callback that raises is called again by the next
+    forward pass, unless its parameter was written in the meantime. A copy of the module has a
+    copy of the callback, so this should be a method or a `functools.partial` that refers to the
+    module, not a closure.
 
     Args:
         module: a lazy module that has not seen an input yet.
+        attribute: of the parameter that is called back for; a later callback replaces the one
+            before.
         callback: called without arguments.
     """
-    waiting = _Waiting(callback)
-    before = module.register_forward_pre_hook(waiting.look, prepend=True)
-    after = module.register_forward_pre_hook(waiting.fire)
-    waiting.handles = (before, after)
+    owners = (getattr(hook, "__self__", None) for hook in module._forward_pre_hooks.values())
+    waiting = next((owner for owner in owners if isinstance(owner, _Waiting)), None)
+    (waiting or _Waiting.at(module)).callbacks[attribute] = callback
 
 
 class _Waiting:
-    """A callback on its way: one hook before torch's own inference, one after it."""
+    """Callbacks on their way: one hook before torch's own inference, one after it."""
 
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self.callback = callback
+    def __init__(self) -> None:
+        self.callbacks: dict[str, Callable[[], None]] = {}  # by attribute
         self.is_due = False
+        self.left: dict[str, tuple[Any, int]] = {}  # what a failure left behind, with its version
         self.handles: tuple[torch.utils.hooks.RemovableHandle, ...] = ()
 
+    @classmethod
+    def at(cls, module: nn.Module) -> _Waiting:
+        waiting = cls()
+        before = module.register_forward_pre_hook(waiting.look, prepend=True)
+        after = module.register_forward_pre_hook(waiting.fire)
+        waiting.handles = (before, after)
+        return waiting
+
     def look(self, module: nn.Module, _: object) -> None:
-        self.is_due = bool(_uninitialized(module))
+        self.is_due = self.is_due or bool(_uninitialized(module))
 
     def fire(self, module: nn.Module, _: object) -> None:
+        try:
+            for attribute, callback in list(self.callbacks.items() if self.is_due else ()):
+                if not self._is_written(module, attribute):
+                    callback()
+                del self.callbacks[attribute]
+        except BaseException:
+            held = ((name, module._parameters.get(name)) for name in self.callbacks)
+            self.left = {name: (tensor, _version(tensor)) for name, tensor in held}
+            raise
         for handle in self.handles:
             handle.remove()
-        if self.is_due:
-            self.callback()
+
+    def _is_written(self, module: nn.Module, attribute: str) -> bool:
+        """Whether a parameter is another one, or changed, since a callback failed."""
+        if attribute not in self.left:
+            return False
+        tensor, version = self.left[attribute]
+        return module._parameters.get(attribute) is not tensor or _version(tensor) != version
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "left": {}}  # versions mean nothing to a copy
+
+
+def _version(tensor: torch.Tensor | None) -> int:
+    """How often autograd saw a tensor written; of one made in inference mode it does not know."""
+    return 0 if tensor is None or tensor.is_inference() else tensor._version
 
 
 @dataclass(frozen=True)

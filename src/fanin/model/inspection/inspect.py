@@ -27,7 +27,7 @@ class Inspection:
         root: the modules that were asked for, with all that is registered in them.
         totals: of the whole model.
         is_whole: whether the whole model was asked for.
-        collapse: whether the tree shows one of several like siblings in a row.
+        collapse: whether the tree shows one of several like numbered siblings in a row.
     """
 
     root: ModuleView
@@ -77,12 +77,15 @@ def inspect(
         model: any module.
         names: names or globs of modules, parameters or buffers; a module is shown with all it
             holds. None shows everything.
-        collapse: show one of three or more siblings in a row that differ only in their names.
+        collapse: show one of three or more siblings in a row that are called by numbers and
+            differ in nothing else, as the blocks of a model do.
 
     Returns:
         An `Inspection`: ``print`` shows the tree, ``.tables()`` a flat table.
 
     Raises:
+        ArgumentError: when ``model`` is no module, or ``names`` are no patterns.
+        PlanError: when a parametrized weight cannot be computed.
         UnknownNameError: when a pattern fits nothing in the model; the message has near names.
 
     Example:
@@ -99,6 +102,13 @@ def inspect(
         <BLANKLINE>
         8 parameters in 2 tensors, 6 of them trainable; 32 B.
     """
+    if not (isinstance(model, nn.Module) and hasattr(model, "_modules")):
+        raise ArgumentError(
+            "inspect: a model is an nn.Module, whose __init__ has called super().__init__(). "
+            f"Got {model if isinstance(model, type) else type(model).__name__}."
+        )
+    if not isinstance(names, Iterable | None):
+        raise _no_pattern(names)
     root = collect(model)
     whole = Inspection(root, Totals.of(root), collapse=collapse)
     if names is None:
@@ -111,7 +121,7 @@ def inspect(
 
 def _must_fit(pattern: str, root: ModuleView) -> None:
     if not isinstance(pattern, str):
-        raise ArgumentError(f"inspect: names= takes names and name patterns. Got {pattern!r}.")
+        raise _no_pattern(pattern)
     names = [tensor.name for tensor in root.all_tensors()]
     names += [module.name for module in root.walk() if module.name]
     if any(_fits((pattern,), name) for name in names):
@@ -123,6 +133,10 @@ def _must_fit(pattern: str, root: ModuleView) -> None:
         f"inspect: a name or glob fits a module, a parameter or a buffer. Got {pattern!r}, which "
         f"fits none. {advice}"
     )
+
+
+def _no_pattern(value: object) -> ArgumentError:
+    return ArgumentError(f"inspect: names= takes names and name patterns. Got {value!r}.")
 
 
 def _chosen(module: ModuleView, patterns: tuple[str, ...]) -> ModuleView:

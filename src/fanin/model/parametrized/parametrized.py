@@ -107,9 +107,21 @@ class Parametrized:
         return self.mechanism.note
 
     def value(self) -> Tensor:
-        """The weight that a forward in eval mode would use; no state changes."""
-        with torch.no_grad(), self._same_random_numbers():
-            return self.mechanism.read().detach()
+        """The weight that a forward in eval mode would use; no state changes.
+
+        Raises:
+            PlanError: when the parametrization raises.
+        """
+        try:
+            with torch.no_grad(), self._same_random_numbers():
+                return self.mechanism.read().detach()
+        except Exception as error:  # whatever a user's own parametrization objects with
+            kind = type_before_parametrizations(self.module).__name__
+            raise PlanError(
+                "read a parametrized weight: its parametrization computes it. Got "
+                f"{type(error).__name__} ({str(error).rstrip('.')}) for {self.attribute!r} of "
+                f"{kind} through {self.mechanism.through}. Correct its forward."
+            ) from error
 
     @property
     def form(self) -> Form:
