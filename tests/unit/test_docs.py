@@ -9,11 +9,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LESSONS = ROOT / "docs" / "lessons"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PICTURE = re.compile(r"!\[[^\]]*\]\(pictures/([^)]+)\)")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def page_id(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = page.read_text(encoding="utf-8")
@@ -21,9 +27,19 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for match in BLOCK.finditer(text):
         line = text.count("\n", 0, match.start()) + 1
         run(match[1], namespace, page, line)
+    if page.parent == LESSONS:
+        assert sorted(PICTURE.findall(text)) == sorted(made.name for made in tmp_path.glob("*.png"))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_picture_is_in_a_lesson() -> None:
+    """Where a page changed and a picture is old: python tools/lessons.py."""
+    shown = [
+        name for page in LESSONS.glob("*.md") for name in PICTURE.findall(page.read_text("utf-8"))
+    ]
+    assert sorted(shown) == sorted(kept.name for kept in (LESSONS / "pictures").iterdir())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_links_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     targets = re.findall(r"\]\((?!https?:)([^)#\s]+)", text)

@@ -1,14 +1,14 @@
-"""A file that appears whole or not at all."""
+"""Where output goes: a file that one may write, in words about the option that names it."""
 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from fanin.checkpoint.files import whole_file as replacing
 from fanin.errors import PlanError
 
 __all__ = ["check_target", "whole_file"]
@@ -56,31 +56,11 @@ def whole_file(path: Path, *, force: bool, option: str = "--out") -> Iterator[IO
     """
     check_target(path, force=force, option=option)
     target = path.resolve()  # through a link, to what it points at
-    temporary = None
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=target.parent, prefix=f".{target.name}.", delete=False
-        ) as file:
-            temporary = file.name
-            yield file.file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        check_target(path, force=force, option=option)
-        os.replace(temporary, target)
-        temporary = None
+        with replacing(target) as file:
+            yield file
+            check_target(path, force=force, option=option)
     except OSError as error:
         raise PlanError(
             f"{option}: cannot write {str(path)!r}: {error.strerror or error}."
         ) from error
-    finally:
-        if temporary is not None:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-
-
-def _umask() -> int:
-    """The process's file mode mask, which can be read only by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

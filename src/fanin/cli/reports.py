@@ -13,10 +13,10 @@ import typer
 from fanin.cli.files import check_target, whole_file
 from fanin.cli.screen import print_table
 from fanin.errors import ArgumentError
-from fanin.probing.html import report_page
-from fanin.probing.plots import comparison_figure, report_figure
+from fanin.probing.showing.html import report_page
+from fanin.probing.showing.plots import comparison_figure, report_figure
 from fanin.probing.signal_report import SignalReport
-from fanin.probing.tables import curves_text
+from fanin.probing.showing.tables import curves_text
 from fanin.report import Table, bytes_text
 
 __all__ = ["STDOUT", "ReportFiles", "print_json", "print_reports"]

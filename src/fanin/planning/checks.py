@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from fanin.drawing.targets import WriteError, check_writable, is_sharded
-from fanin.errors import DtypeError, PlanError
+from fanin.drawing.targets import WriteError, check_writable
+from fanin.errors import ArgumentError, DtypeError, PlanError
 from fanin.fills import Constant, Fill
+from fanin.geometry import Region
 from fanin.model import Entry, Site, buffers, sites
 from fanin.model.view import identity
 from fanin.planning.step import Step
@@ -111,12 +112,8 @@ def _can_be_written(step: Step, site: Site) -> None:
     if site.through is not None:
         check_parametrized(step, site)
         return
-    if is_sharded(site.tensor):
-        raise PlanError(
-            f"apply: a parameter to write is whole on this process. Got the DTensor {step.name!r}. "
-            "Initialize the model before it is sharded."
-        )
     try:
         check_writable(repr(step.name), site.tensor)
-    except WriteError as error:
-        raise PlanError(f"apply: {error}") from error
+        Region.of(site.tensor)  # a DTensor may have none
+    except (WriteError, ArgumentError) as error:
+        raise PlanError(f"apply: {error}\nThis was asked for {step.name!r}.") from error

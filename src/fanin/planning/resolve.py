@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 from fanin.errors import ArgumentError
 from fanin.fills import Fill
 from fanin.geometry import Layout
-from fanin.model import Entry, entries, is_literal, layout_of, module_type
+from fanin.model import Entry, Site, entries, is_literal, layout_of, module_type
 from fanin.model.construction import is_computed
 from fanin.planning.checks import check_dtype, check_parametrized
 from fanin.planning.coverage import (
@@ -144,7 +144,8 @@ def _step(
 
     ``fills`` remembers what was resolved: most layers of a model are like one before.
     """
-    site, where = entry.owner, "; ".join(_by_part(chosen))
+    site = entry.owner
+    where = "; ".join(_by_part(site, chosen))
     streams = (rule.stream for rule in reversed(rules) if rule.part is None)
     key = Key(seed, next(streams, None) or ties.get(entry.name, entry.name))
     if is_lazy(entry.tensor) and not isinstance(rules[-1].initializer, Keep):
@@ -198,11 +199,11 @@ def _reason(rules: Sequence[Rule]) -> str:
     return f"the last rule that matches, over {', '.join(rule.where for rule in rules[:-1])}"
 
 
-def _by_part(chosen: Mapping[str, Rule]) -> list[str]:
+def _by_part(site: Site, chosen: Mapping[str, Rule]) -> list[str]:
     """The rules that won, each with the parts that it won: ``linear weight (q, k)``."""
     parts_of: dict[str, list[str]] = {}
     for part, rule in chosen.items():
-        parts_of.setdefault(rule.where, []).append(part)
+        parts_of.setdefault(rule.where_at(site), []).append(part)
     return [
         where if parts == [""] else f"{where} ({', '.join(parts)})"
         for where, parts in parts_of.items()

@@ -117,6 +117,11 @@ class Rule:
         """What the rule is called in a plan's table: its label, else its conditions."""
         return self.label or str(self.match)
 
+    def where_at(self, site: Site) -> str:
+        """`where`, with the ``detail`` of the site where the rule's function tells one."""
+        detail = getattr(self.initializer, "detail", None)
+        return f"{self.where} ({detail(site)})" if detail is not None else self.where
+
     def covers(self, part: str) -> bool:
         """Whether the rule speaks of this part of a packed parameter."""
         return self.part is None or fnmatchcase(part, self.part)

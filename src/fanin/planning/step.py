@@ -11,7 +11,7 @@ from torch import Tensor
 from fanin.drawing.dispatch import draw
 from fanin.errors import LayoutError
 from fanin.fills import Constant, Fill, Packed
-from fanin.geometry import Fans, Layout, Region
+from fanin.geometry import Fans, Layout, Region, local_tensor
 from fanin.planning.rules import Rule
 from fanin.stream import Key
 
@@ -63,12 +63,15 @@ class Step:
         return written == self.shape[self.fill.dim]
 
     def draw(self, out: Tensor) -> None:
-        """Write what the step says into a tensor: an ordinary one, or a shard."""
+        """Write what the step says into a tensor, or into what this process holds of a DTensor."""
         if self.fill is None or self.key is None:
             return
-        draw(self.fill, self.key, Region.of(out), out)
-        if self.padding_row is not None:
-            out[self.padding_row].zero_()
+        region = Region.of(out)
+        draw(self.fill, self.key, region, out)
+        row = self.padding_row
+        if row is not None:
+            for held, _ in region.overlaps(0, row, row + 1):
+                local_tensor(out)[held].zero_()
 
     def drawn_like(self, tensor: Tensor) -> Tensor:
         """What the step says, in a new tensor of this one's shape, dtype and device."""

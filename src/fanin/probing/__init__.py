@@ -7,7 +7,7 @@ from fanin.probing.feature_maps import FeatureMaps, feature_maps
 from fanin.probing.probe import probe
 from fanin.probing.rows import Histogram, SignalRow, Statistics, WeightRow
 from fanin.probing.signal_report import SignalReport
-from fanin.probing.verdict import Verdict
+from fanin.probing.verdicts.verdict import Verdict
 
 __all__ = [
     "Comparison",

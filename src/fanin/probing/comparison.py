@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fanin.errors import ArgumentError
-from fanin.probing.findings import number_text
 from fanin.probing.signal_report import SignalReport
+from fanin.probing.verdicts.findings import number_text
 from fanin.report import Column, Table
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Comparison:
         Raises:
             FaninError: without matplotlib.
         """
-        from fanin.probing.plots import comparison_figure
+        from fanin.probing.showing.plots import comparison_figure
 
         return comparison_figure(self.reports, self.names)
 
@@ -89,7 +89,7 @@ class Comparison:
         """
         match Path(path).suffix.lower():
             case ".html":
-                from fanin.probing.html import report_page
+                from fanin.probing.showing.html import report_page
 
                 first, *others = self._named()
                 Path(path).write_text(report_page(first, others=others), encoding="utf-8")

@@ -14,14 +14,14 @@ from torch.nn.parameter import is_lazy
 from fanin.errors import ArgumentError, PlanError, ProbeError
 from fanin.model import buffers, module_type, sites
 from fanin.planning import Plan
-from fanin.probing.capture import Capture, StopForward
-from fanin.probing.gradients import backward as backward_pass
-from fanin.probing.gradients import start
-from fanin.probing.isolation import undisturbed
-from fanin.probing.modules import Watched, unwrapped, watched
+from fanin.probing.measuring.capture import Capture, StopForward
+from fanin.probing.measuring.gradients import backward as backward_pass
+from fanin.probing.measuring.gradients import start
+from fanin.probing.measuring.isolation import undisturbed
+from fanin.probing.measuring.modules import Watched, unwrapped, watched
+from fanin.probing.measuring.tensors import tensors_in
+from fanin.probing.measuring.weights import gradient_rms, weight_rows
 from fanin.probing.signal_report import SignalReport
-from fanin.probing.tensors import tensors_in
-from fanin.probing.weights import gradient_rms, weight_rows
 
 __all__ = ["probe"]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import ArgumentError
-from fanin.probing.export import report_dataframe, report_from_json, report_json
 from fanin.probing.rows import SignalRow, WeightRow
-from fanin.probing.tables import curves_text, notebook_html, signal_series, signals_table
-from fanin.probing.tables import weights_table as table_of_weights
-from fanin.probing.verdict import Verdict, verdict_of
+from fanin.probing.showing.export import report_dataframe, report_from_json, report_json
+from fanin.probing.showing.tables import curves_text, notebook_html, signal_series, signals_table
+from fanin.probing.showing.tables import weights_table as table_of_weights
+from fanin.probing.verdicts.verdict import Verdict, verdict_of
 from fanin.report import Table
 from fanin.report.series import Series
 
@@ -123,7 +123,7 @@ class SignalReport:
         Raises:
             FaninError: without matplotlib.
         """
-        from fanin.probing.plots import report_figure
+        from fanin.probing.showing.plots import report_figure
 
         return report_figure(self)
 
@@ -139,7 +139,7 @@ class SignalReport:
         """
         match Path(path).suffix.lower():
             case ".html":
-                from fanin.probing.html import report_page
+                from fanin.probing.showing.html import report_page
 
                 Path(path).write_text(report_page(self), encoding="utf-8")
             case ".png":

@@ -85,8 +85,14 @@ class ResidualNormal:
     num_layers: int | None
 
     def __call__(self, site: Site) -> Initializer:
-        blocks = self.num_layers or from_config(site, *_NUM_LAYERS) or num_blocks(site)
-        return normal(std=derived(std_of(site, self.std) / math.sqrt(2 * blocks)))
+        return normal(std=derived(std_of(site, self.std) / math.sqrt(2 * self._num_blocks(site))))
+
+    def detail(self, site: Site) -> str:
+        """What a plan shows after the rule's label."""
+        return f"num_layers={self._num_blocks(site)}"
 
     def __str__(self) -> str:  # in the error where no name fits
         return "residual projection (option residual= of gpt2)"
+
+    def _num_blocks(self, site: Site) -> int:
+        return self.num_layers or from_config(site, *_NUM_LAYERS) or num_blocks(site)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch.distributed.fsdp import FlatParameter
 from torch.nn.utils.parametrizations import weight_norm
 from torch.optim.swa_utils import AveragedModel
 
@@ -98,6 +99,15 @@ def test_two_parameters_over_the_same_memory_are_one_entry() -> None:
     model = net()
     model.register_parameter("copy", nn.Parameter(model[0].weight.data))
     assert entries(model)[0].names == ("copy", "0.weight")
+
+
+def test_what_fsdp_joined_is_refused() -> None:
+    model = nn.Module()
+    model.register_parameter("_flat_param", nn.Parameter(torch.zeros(20)))
+    model._flat_param._is_flat_param = True  # by which torch recognises its FlatParameter
+    assert isinstance(model._flat_param, FlatParameter)
+    with pytest.raises(PlanError, match=r"FlatParameter.*'_flat_param'.*summon_full_params"):
+        entries(model)
 
 
 def over(build: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]) -> nn.Module:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from fanin.errors import ArgumentError
-from fanin.probing.html import report_page
 from fanin.probing.rows import Histogram, SignalRow, Statistics, WeightRow
+from fanin.probing.showing.html import report_page
 from fanin.probing.signal_report import SignalReport
 
 COUNTS = Histogram(-1.0, 1.0, tuple(range(40)))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fanin.errors import ProbeError
 from fanin.probing import probe
-from fanin.probing.isolation import undisturbed
+from fanin.probing.measuring.isolation import undisturbed
 
 
 class FailsBackward(torch.autograd.Function):

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fanin.errors import ArgumentError, UnknownNameError
-from fanin.probing.plots import comparison_figure, report_figure
 from fanin.probing.rows import Histogram, SignalRow, Statistics, WeightRow
+from fanin.probing.showing.plots import comparison_figure, report_figure
 from fanin.probing.signal_report import SignalReport
 from fanin.report.figure import png_bytes
 

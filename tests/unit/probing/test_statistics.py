@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fanin.probing.statistics import is_measurable, measure, not_finite, std_and_rms
+from fanin.probing.measuring.statistics import is_measurable, measure, not_finite, std_and_rms
 
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 LARGE = 300_001  # several pieces, the last one short

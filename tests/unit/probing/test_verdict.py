@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from fanin.probing import SignalRow, Statistics, probe
-from fanin.probing.growth import Growth, backward_growth, forward_growth
-from fanin.probing.verdict import Verdict, verdict_of
+from fanin.probing.verdicts.growth import Growth, backward_growth, forward_growth
+from fanin.probing.verdicts.verdict import Verdict, verdict_of
 
 NAN = math.nan
 

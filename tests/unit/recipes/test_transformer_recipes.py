@@ -91,8 +91,10 @@ def test_gpt2_is_refused_where_nothing_is_a_residual_projection() -> None:
 def test_the_number_of_blocks_is_given_or_the_configs_or_counted(
     build: Callable[[], nn.Module], options: dict[str, int], blocks: int
 ) -> None:
-    found = fills(build(), gpt2(residual="**.experts.0.weight", **options))
+    plan = fanin.plan(build(), gpt2(residual="**.experts.0.weight", **options), seed=0)
+    found = {step.name: step.fill for step in plan.steps}
     name = next(name for name in found if name.endswith(RESIDUAL))
+    assert f"num_layers={blocks}" in plan.explain(name)
     assert std(found[name]) == pytest.approx(0.02 / (2 * blocks) ** 0.5, rel=1e-9)
 
 

@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from fanin.probing.findings import number_text
-from fanin.probing.growth import layer_of
 from fanin.probing.rows import SignalRow, Statistics, WeightRow
+from fanin.probing.verdicts.findings import number_text
+from fanin.probing.verdicts.growth import layer_of
 from fanin.report import Column, Table, shape_text
 from fanin.report.series import Series
 from fanin.report.sparkline import sparkline

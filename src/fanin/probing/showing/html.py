@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fanin.probing.comparison import comparison
-from fanin.probing.findings import times_text
-from fanin.probing.html_sections import (
+from fanin.probing.showing.html_sections import (
     NOTHING,
     Field,
     calls,
@@ -17,11 +16,12 @@ from fanin.probing.html_sections import (
     table_of,
     weights,
 )
+from fanin.probing.verdicts.findings import times_text
 from fanin.report.page import Page, Section, page_html
 
 if TYPE_CHECKING:
-    from fanin.probing.growth import Growth
     from fanin.probing.signal_report import SignalReport
+    from fanin.probing.verdicts.growth import Growth
 
 __all__ = ["report_page"]
 

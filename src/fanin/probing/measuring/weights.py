@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from fanin.model import sites
 from fanin.model.view import identity
 from fanin.planning import Plan
+from fanin.probing.measuring.statistics import histogram, is_measurable, std_and_rms
 from fanin.probing.rows import WeightRow
-from fanin.probing.statistics import histogram, is_measurable, std_and_rms
 
 __all__ = ["gradient_rms", "weight_rows"]
 

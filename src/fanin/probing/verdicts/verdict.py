@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fanin.probing.findings import Kind, findings, number_text, times_text
-from fanin.probing.growth import FEWEST_LAYERS, Growth, backward_growth, forward_growth
 from fanin.probing.rows import SignalRow, Statistics, WeightRow
+from fanin.probing.verdicts.findings import Kind, findings, number_text, times_text
+from fanin.probing.verdicts.growth import FEWEST_LAYERS, Growth, backward_growth, forward_growth
 
 __all__ = ["Verdict", "verdict_of"]
 

@@ -9,8 +9,8 @@ from statistics import median
 
 from fanin.errors import FaninError
 from fanin.gains.names import canonical
-from fanin.probing.growth import layer_of
 from fanin.probing.rows import SignalRow
+from fanin.probing.verdicts.growth import layer_of
 
 __all__ = ["Stretch", "activation_of", "dead_units", "saturation"]
 

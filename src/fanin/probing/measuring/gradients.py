@@ -14,8 +14,8 @@ from fanin.drawing import draw
 from fanin.errors import ArgumentError
 from fanin.fills import Uniform
 from fanin.geometry import Region
-from fanin.probing.statistics import is_measurable
-from fanin.probing.tensors import measurable
+from fanin.probing.measuring.statistics import is_measurable
+from fanin.probing.measuring.tensors import measurable
 from fanin.stream import Key
 
 __all__ = ["Start", "backward", "start"]

@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 
 from torch import Tensor
 
-from fanin.probing.statistics import is_measurable
+from fanin.probing.measuring.statistics import is_measurable
 
 __all__ = ["measurable", "signal", "tensors_in"]
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from fanin.probing.growth import LEVEL, Growth, layer_of
 from fanin.probing.rows import SignalRow, Statistics, WeightRow
-from fanin.probing.stretches import dead_units, saturation
-from fanin.probing.suggestion import constant_weights, suggestion
+from fanin.probing.verdicts.growth import LEVEL, Growth, layer_of
+from fanin.probing.verdicts.stretches import dead_units, saturation
+from fanin.probing.verdicts.suggestion import constant_weights, suggestion
 
 __all__ = ["Finding", "Kind", "findings", "number_text", "times_text"]
 

@@ -10,7 +10,7 @@ from statistics import median
 
 from fanin.gains import gain
 from fanin.probing.rows import SignalRow, WeightRow
-from fanin.probing.stretches import activation_of
+from fanin.probing.verdicts.stretches import activation_of
 
 __all__ = ["constant_weights", "suggestion"]
 

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from fanin.probing.activations import activation_name, range_of
-from fanin.probing.modules import Watched
+from fanin.probing.measuring.activations import activation_name, range_of
+from fanin.probing.measuring.modules import Watched
+from fanin.probing.measuring.statistics import is_measurable, measure, not_finite
+from fanin.probing.measuring.tensors import measurable, signal
 from fanin.probing.rows import SignalRow, Statistics
-from fanin.probing.statistics import is_measurable, measure, not_finite
-from fanin.probing.tensors import measurable, signal
 
 __all__ = ["Capture", "StopForward"]
 

@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypeVar
 
-from fanin.probing import findings
-from fanin.probing.growth import layer_of
 from fanin.probing.rows import Histogram, SignalRow, Statistics, WeightRow
+from fanin.probing.verdicts import findings
+from fanin.probing.verdicts.growth import layer_of
 from fanin.report import Column, Table, shape_text
 from fanin.report.page import Bars, Chart, Line, Section
 
