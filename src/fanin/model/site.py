@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from fanin.model.parametrized import Parametrized
 
@@ -59,6 +60,11 @@ class Site:
     def dtype(self) -> torch.dtype:
         """The dtype of `tensor`, likewise."""
         return self.tensor.dtype if self.through is None else self.through.form[1]
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether its shape is not known before a first forward pass."""
+        return self.through is None and is_lazy(self.tensor)
 
     @property
     def stored(self) -> tuple[str, ...]:

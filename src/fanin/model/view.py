@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
@@ -11,6 +10,7 @@ from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from fanin.errors import PlanError
+from fanin.model.cut_up import check_not_cut_up
 from fanin.model.memory import address, shared
 from fanin.model.parametrized import parametrized
 from fanin.model.site import Entry, Site
@@ -19,7 +19,9 @@ from fanin.model.wrappers import wrapped_attribute
 __all__ = ["buffers", "entries", "identity", "sites"]
 
 
-def entries(model: nn.Module, *, ties: Mapping[str, str] | None = None) -> tuple[Entry, ...]:
+def entries(
+    model: nn.Module, *, ties: Mapping[str, str] | None = None, prefix: str = ""
+) -> tuple[Entry, ...]:
     """The parameters of a model in registration order, tied ones as one entry.
 
     Buffers that have no memory yet, on the meta device, follow them: they need values too. Two
@@ -29,10 +31,11 @@ def entries(model: nn.Module, *, ties: Mapping[str, str] | None = None) -> tuple
     Args:
         model: any module.
         ties: alias to owner; without it the first name owns.
+        prefix: the name of the module in a larger model of which it is a part.
 
     Raises:
         PlanError: when two parameters have one canonical name, when parameters share memory
-            only in part, when FSDP has joined several in one, or when two names are stated as
+            only in part, when FSDP1 or ZeRO-3 has cut them up, or when two names are stated as
             tied and are not.
 
     Example:
@@ -43,14 +46,15 @@ def entries(model: nn.Module, *, ties: Mapping[str, str] | None = None) -> tuple
     """
     groups: dict[object, list[Site]] = {}
     seen: dict[str, Site] = {}
-    pending = (site for site in buffers(model) if site.tensor.is_meta)
-    for site in (*sites(model), *pending):
+    pending = (site for site in buffers(model, prefix=prefix) if site.tensor.is_meta)
+    for site in (*sites(model, prefix=prefix), *pending):
         if site.name in seen:
             raise PlanError(
                 f"plan: each parameter has a name of its own. Got two called {site.name!r} once "
                 "wrappers are left out. Rename the attribute of one of them."
             )
-        _check_whole(site)
+        for held in _stored(site):
+            check_not_cut_up(site, held)
         seen[site.name] = site
         groups.setdefault(identity(site), []).append(site)
     found = tuple(_entry(group, ties or {}) for group in groups.values())
@@ -59,15 +63,15 @@ def entries(model: nn.Module, *, ties: Mapping[str, str] | None = None) -> tuple
     return found
 
 
-def sites(model: nn.Module) -> Iterator[Site]:
+def sites(model: nn.Module, *, prefix: str = "") -> Iterator[Site]:
     """Every place where a parameter hangs, in registration order, shared ones at each place."""
-    for place in _walk(model, "", "", ()):
+    for place in _walk(model, _start(prefix), "", ()):
         yield from _parameters(*place)
 
 
-def buffers(model: nn.Module) -> Iterator[Site]:
+def buffers(model: nn.Module, *, prefix: str = "") -> Iterator[Site]:
     """Every place where a buffer hangs, in registration order."""
-    for name, path, parents in _walk(model, "", "", ()):
+    for name, path, parents in _walk(model, _start(prefix), "", ()):
         module = parents[-1]
         for attribute, tensor in module._buffers.items():
             if tensor is not None:
@@ -77,6 +81,11 @@ def buffers(model: nn.Module) -> Iterator[Site]:
 
 # A module, as its canonical prefix, its prefix in the state dict, and the modules down to it.
 Place: TypeAlias = tuple[str, str, tuple[nn.Module, ...]]
+
+
+def _start(prefix: str) -> str:
+    """What precedes the names in a module of this name, with or without a dot at its end."""
+    return f"{prefix.removesuffix('.')}." if prefix else ""
 
 
 def _walk(
@@ -129,17 +138,6 @@ def _entry(group: list[Site], ties: Mapping[str, str]) -> Entry:
     owners = (site for site in group if site.name in stated and site.name not in ties)
     owner = next(owners, group[0])
     return Entry(owner, tuple(site for site in group if site is not owner))
-
-
-def _check_whole(site: Site) -> None:
-    """Refuse what FSDP makes of several parameters: their names and axes are lost in it."""
-    fsdp = sys.modules.get("torch.distributed.fsdp._flat_param")  # else there is no instance
-    if fsdp is not None and any(isinstance(held, fsdp.FlatParameter) for held in _stored(site)):
-        raise PlanError(
-            "plan: every parameter has its own name and axes. Got a FlatParameter, in which FSDP "
-            f"joins several, for {site.name!r}. Initialize before wrapping; or inside "
-            "`with FullyShardedDataParallel.summon_full_params(model):`."
-        )
 
 
 def _check_ties(found: tuple[Entry, ...], ties: Mapping[str, str]) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Container, Iterable, Sequence
 
-from torch.nn.parameter import is_lazy
-
 from fanin.errors import PlanError
 from fanin.fills import Constant
 from fanin.model import Entry, module_type
@@ -66,7 +64,7 @@ def _advice(uncovered: Sequence[Entry]) -> str:
 
 
 def _shape(entry: Entry) -> str:
-    return "of no shape yet" if is_lazy(entry.tensor) else str(tuple(entry.tensor.shape))
+    return "of no shape yet" if entry.owner.is_lazy else str(tuple(entry.owner.shape))
 
 
 def unused_rules(rules: Sequence[Rule], matched: Sequence[Sequence[Rule]]) -> tuple[str, ...]:

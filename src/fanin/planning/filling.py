@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from torch.nn.parameter import is_lazy
-
 from fanin.errors import ArgumentError, FaninError, LayoutError, PlanError, one_of
 from fanin.fills import Fill, Part, packed
 from fanin.geometry import Layout
@@ -19,10 +17,10 @@ __all__ = ["chooses_by_site", "resolve_fill", "resolve_layout", "winners"]
 
 def resolve_layout(site: Site, rules: Sequence[Rule]) -> Layout | None:
     """The axes that the last rule with a layout states, else those that the adapter does."""
-    if is_lazy(site.tensor):
+    if site.is_lazy:
         return None
     stated = next((rule.layout for rule in reversed(rules) if rule.layout is not None), None)
-    shape = tuple(site.tensor.shape)
+    shape = tuple(site.shape)
     if stated is None:
         layout = layout_of(site)
         advice = f"Correct the adapter of {module_type(site.module).__name__}."
@@ -55,7 +53,7 @@ def winners(site: Site, rules: Sequence[Rule], layout: Layout | None) -> dict[st
     Raises:
         PlanError: when a rule is for a part that the parameter does not have, or a part has none.
     """
-    if is_lazy(site.tensor) or all(rule.part is None for rule in rules):
+    if site.is_lazy or all(rule.part is None for rule in rules):
         return {"": rules[-1]}
     parts = [name for name, _ in layout.parts] if layout is not None else []
     for rule in rules:
@@ -104,7 +102,7 @@ def _resolved(site: Site, rule: Rule, layout: Layout | None) -> Fill | None:
     if isinstance(content, Keep):
         return None
     try:
-        return content.resolve(layout or Layout.vector(*site.tensor.shape))
+        return content.resolve(layout or Layout.vector(*site.shape))
     except LayoutError as error:
         advice = f"\nNo adapter knows it. {missing_adapter(site)}" if layout is None else ""
         raise LayoutError(f"{error}\nThis was asked for {site.name!r}.{advice}") from error

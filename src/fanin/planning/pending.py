@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch.nn.parameter import is_lazy
 
 from fanin.model import Entry, Site
 from fanin.model.construction import when_materialized
@@ -18,7 +17,7 @@ __all__ = ["fill_when_materialized"]
 
 def fill_when_materialized(step: Step, site: Site) -> None:
     """Draw a pending step, now if its module has its shapes by now, else as soon as it has them."""
-    if is_lazy(site.tensor):
+    if site.is_lazy:
         when_materialized(site.module, site.attribute, _Waiting(step, site))
     else:
         _fill(step, site)
@@ -40,6 +39,6 @@ def _fill(step: Step, site: Site) -> None:
     fill = resolve_fill(site, winners(site, step.pending, layout), layout)
     if fill is not None:
         check_dtype(Entry(site), fill, step.rule)
-    shape, dtype = tuple(site.tensor.shape), site.tensor.dtype
+    shape, dtype = tuple(site.shape), site.dtype
     known = replace(step, shape=shape, dtype=dtype, layout=layout, fill=fill, pending=())
     known.draw(site.tensor)
