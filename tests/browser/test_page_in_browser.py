@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from fanin.probing.html import report_page
+from fanin.probing.showing.html import report_page
 from fanin.probing.rows import Histogram, SignalRow, Statistics, WeightRow
 from fanin.probing.signal_report import SignalReport
 
