@@ -38,6 +38,8 @@ from fanin.stream import STREAM_VERSION as STREAM_VERSION
 from fanin.stream import Key as Key
 
 if TYPE_CHECKING:
+    from fanin.checkpoint import verify_checkpoint as verify_checkpoint
+    from fanin.checkpoint import write_checkpoint as write_checkpoint
     from fanin.model.inspection import inspect as inspect
     from fanin.probing import SignalReport as SignalReport
     from fanin.probing.feature_maps import feature_maps as feature_maps
@@ -51,6 +53,8 @@ else:
         "get_recipe": "fanin.recipes",
         "inspect": "fanin.model.inspection",
         "probe": "fanin.probing",
+        "verify_checkpoint": "fanin.checkpoint",
+        "write_checkpoint": "fanin.checkpoint",
     }
 
     def __getattr__(name):

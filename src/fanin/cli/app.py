@@ -16,6 +16,7 @@ from fanin.cli.initialize import init, plan
 from fanin.cli.inspect import inspect
 from fanin.cli.listing import list_choices
 from fanin.cli.probe import ProbeCommand, probe
+from fanin.cli.verify import verify
 from fanin.errors import ArgumentError, FaninError
 
 __all__ = ["app", "main"]
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 app.command()(init)
 app.command()(plan)
+app.command()(verify)
 app.command()(inspect)
 app.command()(diff)
 app.command()(gain)

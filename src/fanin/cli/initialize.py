@@ -13,6 +13,7 @@ from torch import nn
 
 import fanin
 from fanin.cli.files import check_target, whole_file
+from fanin.cli.folders import Share, summary, write_folder
 from fanin.cli.options import Arguments, AsJson, DtypeName, Model, Overrides, RecipeName, Seed
 from fanin.cli.plans import Request, checked_seed, make_plan, with_memory
 from fanin.cli.safetensors import stored_tensors, write_safetensors
@@ -31,7 +32,8 @@ def init(
     model: Model,
     recipe: RecipeName,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The safetensors file to write.")
+        Path | None,
+        typer.Option("--out", "-o", help="The folder to write, or one file: NAME.safetensors."),
     ] = None,
     seed: Seed = None,
     overrides: Overrides = None,
@@ -41,14 +43,43 @@ def init(
         bool, typer.Option("--dry-run", help="Show the plan, write nothing.")
     ] = False,
     as_json: AsJson = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    max_shard_size: Annotated[
+        str | None, typer.Option(help="Bytes in each file of a folder, such as 5GB.")
+    ] = None,
+    rank: Annotated[
+        int | None, typer.Option(help="Which of --world-size processes this is; else torchrun's.")
+    ] = None,
+    world_size: Annotated[
+        int | None, typer.Option(help="How many processes share the files of a folder.")
+    ] = None,
 ) -> None:
-    """Give a model its first values and write them to a file."""
+    """Give a model its first values and write them: a folder of shards, or one file.
+
+    A folder is written without the model in memory, and a run that was killed is resumed by the
+    same command.
+    """
     if dry_run:
         plan(model, recipe, seed, overrides, arguments, dtype, as_json)
         return
     if out is None:
-        raise ArgumentError("init: the values go to a file. Got no --out. Name one, or --dry-run.")
+        raise ArgumentError(
+            "init: the values go to a folder or a file. Got no --out. Name one, or --dry-run."
+        )
+    if out.suffix != ".safetensors":
+        share = Share(max_shard_size or "5GB", rank, world_size)
+        request = Request(
+            model, recipe, share.checked_seed(seed), overrides or (), arguments or (), dtype
+        )
+        write_folder(
+            request, out, share=share, force=force, origin=_origin(request), as_json=as_json
+        )
+        return
+    if (max_shard_size, rank, world_size) != (None, None, None):
+        raise ArgumentError(
+            "init: --max-shard-size, --rank and --world-size are for a folder. Got --out "
+            f"{str(out)!r}, which is one file. Leave out its ending."
+        )
     check_target(out, force=force)
     request = Request(model, recipe, checked_seed(seed), overrides or (), arguments or (), dtype)
     deferred, made = make_plan(request)
@@ -79,7 +110,7 @@ def plan(
         typer.echo(made.to_json())
         return
     print_table(made.table())
-    typer.echo(f"\n{_summary(made)}\nNothing was written.")
+    typer.echo(f"\n{summary(made)}\nNothing was written.")
 
 
 def _origin(request: Request) -> dict[str, str]:
@@ -118,7 +149,7 @@ def _report(
         return
     print_table(made.table(model))
     typer.echo(
-        f"\n{_summary(made)}\nDrawn in {drawing:.3g} s, written in {writing:.3g} s.\n"
+        f"\n{summary(made)}\nDrawn in {drawing:.3g} s, written in {writing:.3g} s.\n"
         f"{out}: {bytes_text(size)}"
     )
 
@@ -133,11 +164,3 @@ def _result(
         step["observed_std"] = None if math.isnan(observed) else observed  # JSON has no NaN
     file = {"path": str(out), "bytes": size}
     return {"file": file, "seconds": {"drawing": drawing, "writing": writing}, **content}
-
-
-def _summary(made: Plan) -> str:
-    count = sum(step.numel for step in made.steps)
-    return (
-        f"{made.recipe}, seed {made.seed}, fingerprint {made.fingerprint()}: "
-        f"{count:,} values in {len(made.steps)} parameters."
-    )

@@ -15,8 +15,8 @@ from fanin.cli.screen import print_table
 from fanin.errors import ArgumentError
 from fanin.probing.showing.html import report_page
 from fanin.probing.showing.plots import comparison_figure, report_figure
-from fanin.probing.signal_report import SignalReport
 from fanin.probing.showing.tables import curves_text
+from fanin.probing.signal_report import SignalReport
 from fanin.report import Table, bytes_text
 
 __all__ = ["STDOUT", "ReportFiles", "print_json", "print_reports"]

@@ -1,0 +1,68 @@
+"""A file that appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+__all__ = ["leftovers", "whole_file"]
+
+_SUFFIX = ".partial"
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file beside ``path`` that takes its place when the block succeeds.
+
+    The content reaches the disk before the name does, and the name before the block ends. After
+    any exception, an interrupt included, there is no temporary file and ``path`` is as it was.
+    Only a killed process leaves one: `leftovers` finds it.
+
+    Raises:
+        OSError: when the file cannot be written.
+    """
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", suffix=_SUFFIX, delete=False
+        ) as file:
+            temporary = file.name
+            yield file.file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        temporary = None
+        _sync_directory(path.parent)
+    finally:
+        if temporary is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+
+def leftovers(path: Path) -> list[Path]:
+    """Temporary files that killed processes left when they wrote ``path``."""
+    start = f".{path.name}."
+    names = (entry.name for entry in os.scandir(path.parent))
+    return [path.parent / n for n in names if n.startswith(start) and n.endswith(_SUFFIX)]
+
+
+def _sync_directory(path: Path) -> None:
+    """Bring a new name to the disk, where directories can be opened."""
+    with suppress(PermissionError, IsADirectoryError):  # Windows has no such thing
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _umask() -> int:
+    """The process's file mode mask, which can be read only by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,320 @@
+"""Runs that were killed, folders that hold something else, disks that refuse."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import fanin
+from fanin.checkpoint import Checkpoint, CheckpointError, write_checkpoint, writing
+from fanin.errors import ArgumentError
+
+
+def model() -> nn.Module:
+    with fanin.deferred():
+        return nn.Sequential(*(nn.Linear(16, 16) for _ in range(6)), nn.BatchNorm1d(16))
+
+
+def write(folder: Path, **options: object) -> Checkpoint:
+    asked = {"recipe": "kaiming", "seed": 0, "max_shard_size": 1200} | options
+    return write_checkpoint(model(), folder, **asked)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> dict[str, bytes]:
+    """What a run without an interruption writes: nine files, three shards unlike the others."""
+    write(tmp_path / "whole")
+    return content(tmp_path / "whole")
+
+
+def test_a_finished_checkpoint_is_left_alone(tmp_path: Path, whole: dict[str, bytes]) -> None:
+    folder = tmp_path / "whole"
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    again = write(folder)
+    assert (again.written, again.is_complete) == (0, True)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def lost(folder: Path) -> None:
+    (folder / "model-00002-of-00007.safetensors").unlink()
+
+
+def truncated(folder: Path) -> None:
+    path = folder / "model-00002-of-00007.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def half_written(folder: Path) -> None:
+    path = folder / "model-00002-of-00007.safetensors"
+    path.rename(folder / ".model-00002-of-00007.safetensors.a1b2.partial")
+    (folder / ".fanin_plan.json.a1b2.partial").touch()
+
+
+def without_index(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").unlink()
+
+
+def without_plan(folder: Path) -> None:
+    (folder / "fanin_plan.json").unlink()
+
+
+@pytest.mark.parametrize("damage", [lost, truncated, half_written, without_index, without_plan])
+def test_what_is_missing_is_written_again(
+    tmp_path: Path, whole: dict[str, bytes], damage: Callable[[Path], None]
+) -> None:
+    folder = tmp_path / "whole"
+    damage(folder)
+    again = write(folder)
+    assert content(folder) == whole
+    assert again.written in (0, 1088)  # at most the one layer
+
+
+# Forks a process for each folder it is told, before any thread was started.
+_SERVER = """
+import os, sys
+import fanin, torch
+from torch import nn
+from fanin.checkpoint import write_checkpoint
+
+def write(folder):
+    with fanin.deferred():
+        model = nn.Sequential(*(nn.Linear(256, 256) for _ in range(24)))
+    write_checkpoint(model, folder, recipe="kaiming", seed=0, max_shard_size="800KB",
+                     on_bytes=lambda count: print("piece", flush=True))
+
+for folder in map(str.strip, sys.stdin):
+    child = os.fork()
+    if not child:
+        write(folder)
+        os._exit(0)
+    print(child, flush=True)
+    os.waitpid(child, 0)
+    print("ended", flush=True)
+"""
+
+
+class Server:
+    """A process that writes checkpoints in children of its own."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _SERVER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def write(self, folder: Path, *, pieces: int | None = None, delay: float = 0.0) -> None:
+        """Start a child, and kill it some time after so many pieces."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(folder, file=self.process.stdin, flush=True)
+        child, count = 0, 0
+        for line in map(str.strip, self.process.stdout):
+            if line == "ended":
+                return
+            child = int(line) if line.isdigit() else child
+            count += line == "piece"
+            if child and count == pieces:
+                time.sleep(delay)
+                os.kill(child, signal.SIGKILL)
+                pieces = None
+
+
+def test_a_killed_run_is_resumed_to_the_same_bytes(tmp_path: Path) -> None:
+    """SIGKILL at random moments, several times over one folder; then a run to its end."""
+    server = Server()
+    server.write(tmp_path / "whole")
+    expected = content(tmp_path / "whole")
+    moments = random.Random(5)
+    folders = [tmp_path / f"killed-{number}" for number in range(4)]
+    states = set()
+    for number in range(12):
+        folder = folders[number % len(folders)]
+        server.write(folder, pieces=moments.randrange(16), delay=moments.random() / 50)
+        found = content(folder) if folder.exists() else {}
+        whole = {name: text for name, text in found.items() if not name.endswith(".partial")}
+        assert whole.items() <= expected.items()
+        states.add(frozenset(found))
+    assert len(states) > 2
+    for folder in folders:
+        server.write(folder)
+        assert content(folder) == expected
+    server.process.communicate("")
+
+
+def other_shard(folder: Path) -> None:
+    shutil.rmtree(folder)
+    write(folder, seed=1)
+    (folder / "fanin_plan.json").unlink()
+
+
+def single_file(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"somebody else's")
+
+
+def foreign_index(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "options", "message"),
+    [
+        (lambda folder: None, {"seed": 1}, "seed 0, now 1"),
+        (lambda folder: None, {"recipe": "xavier"}, "recipe kaiming@1, now xavier@1"),
+        (lambda folder: None, {"dtype": torch.bfloat16}, "dtypes float32, now bfloat16"),
+        (lambda folder: None, {"max_shard_size": "1GB"}, "number of files 7, now 1"),
+        (other_shard, {}, "fanin.seed 1, now 0"),
+        (single_file, {}, "a file that this checkpoint does not have"),
+        (foreign_index, {}, "another content than this checkpoint has"),
+    ],
+)
+def test_another_checkpoint_is_refused_and_replaced_on_demand(
+    tmp_path: Path,
+    whole: dict[str, bytes],
+    prepare: Callable[[Path], None],
+    options: dict[str, object],
+    message: str,
+) -> None:
+    folder = tmp_path / "whole"
+    prepare(folder)
+    (folder / "tokenizer.json").write_text("mine")
+    before = content(folder)
+    with pytest.raises(CheckpointError, match=message):
+        write(folder, **options)
+    assert content(folder) == before
+    write(folder, force=True, **options)
+    write(tmp_path / "expected", **options)
+    expected = content(tmp_path / "expected")
+    assert content(folder) == expected | {"tokenizer.json": b"mine"}
+
+
+def test_force_keeps_what_is_finished(tmp_path: Path, whole: dict[str, bytes]) -> None:
+    assert write(tmp_path / "whole", force=True).written == 0
+
+
+def test_folders_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match=r"a folder\. Got the file"):
+        write(tmp_path / "file")
+    with pytest.raises(CheckpointError, match="No such file or directory"):
+        write(tmp_path / "missing" / "folder")
+
+
+def test_a_folder_that_is_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The superuser may write anywhere, so the system's answer is given in its place.
+    monkeypatch.setattr(writing.os, "access", lambda path, mode: False)
+    with pytest.raises(CheckpointError, match="a folder one may write to"):
+        write(tmp_path)
+    assert content(tmp_path) == {}
+
+
+def test_a_disk_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=3000)
+    monkeypatch.setattr(writing.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(CheckpointError, match=r"to write to .* which has 3\.0 kB left"):
+        write(tmp_path)
+    assert content(tmp_path) == {}
+
+
+def test_a_disk_that_fills_up(
+    tmp_path: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) > 6:
+            raise OSError(28, "No space left on device")
+
+    folder = tmp_path / "full"
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(CheckpointError, match=r"No space left on device\. Finished files are kept"):
+        write(folder)
+    kept = content(folder)
+    assert 1 < len(kept) < len(whole)
+    assert kept.items() <= whole.items()
+    monkeypatch.undo()
+    write(folder)
+    assert content(folder) == whole
+
+
+def test_a_write_that_fails_halfway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(piece: torch.Tensor) -> memoryview:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("fanin.checkpoint.background.as_bytes", refuse)
+    with pytest.raises(CheckpointError, match="Input/output error"):
+        write(tmp_path)
+    assert content(tmp_path).keys() == {"fanin_plan.json"}
+
+
+def test_an_interrupt_keeps_what_is_finished(tmp_path: Path, whole: dict[str, bytes]) -> None:
+    pieces = []
+
+    def interrupt(count: int) -> None:
+        pieces.append(count)
+        if len(pieces) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "a", on_bytes=interrupt)
+    assert content(tmp_path / "a").items() <= whole.items()
+    assert len(content(tmp_path / "a")) == 3
+
+
+def test_another_run_in_the_same_folder_is_noticed(tmp_path: Path) -> None:
+    def meddle(count: int) -> None:
+        (tmp_path / "model-00001-of-00007.safetensors").unlink(missing_ok=True)
+
+    with pytest.raises(CheckpointError, match="one run at a time"):
+        write(tmp_path, on_bytes=meddle)
+
+
+@pytest.mark.parametrize("count", [2, 3, 9])
+def test_processes_share_the_files(tmp_path: Path, whole: dict[str, bytes], count: int) -> None:
+    folder = tmp_path / "shared"
+    for rank in reversed(range(count)):
+        written = write(folder, rank=rank, world_size=count)
+        assert written.is_complete == (rank == 0)
+        assert ("model.safetensors.index.json" in content(folder)) == (rank == 0)
+    assert content(folder) == whole
+
+
+@pytest.mark.parametrize("size", [800, 1200])
+def test_processes_replace_another_checkpoint(
+    tmp_path: Path, whole: dict[str, bytes], size: int
+) -> None:
+    folder = tmp_path / "shared"
+    write(folder, seed=1, max_shard_size=size)  # of other names, and of the same
+    for rank in range(3):
+        write(folder, rank=rank, world_size=3, force=True)
+    assert content(folder) == whole
+
+
+def test_torchrun_says_which_process_this_is(
+    tmp_path: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in "01":
+        monkeypatch.setenv("RANK", rank)
+        write(tmp_path / "shared")
+    assert content(tmp_path / "shared") == whole
+    monkeypatch.setenv("RANK", "two")
+    with pytest.raises(ArgumentError, match="the variables RANK and WORLD_SIZE"):
+        write(tmp_path / "shared")
