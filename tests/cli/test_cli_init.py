@@ -367,8 +367,10 @@ def test_an_interrupt_leaves_no_file(here: Path) -> None:
             process.send_signal(signal.SIGINT)
             break
     _, errors = process.communicate(timeout=60)
-    assert made_by(here) <= {"a.safetensors"}  # whole, where the interrupt came too late
-    assert ("a.safetensors" in made_by(here)) == (process.returncode == 0)
+    assert made_by(here) <= {"a.safetensors"}
+    assert process.returncode != 0 or "a.safetensors" in made_by(here)
+    if made_by(here):  # the interrupt came too late: the file is whole
+        assert len(load_file("a.safetensors")) == 6
     assert "Traceback" not in errors
 
 
