@@ -91,15 +91,15 @@ class Race:
         seconds = timed_rounds(sides, options.pairs)
         times = ratio(seconds, "probe", "passes")
         verdict = "" if self.limit is None else " ✓" if times <= self.limit else " ✗"
-        largest = max(_largest(model, inputs), 1)
+        largest = _largest(model, inputs)
         growth = {side: _growth(self.name, side, options.threads) for side in ("passes", "probed")}
-        fits = growth["probed"] <= growth["passes"] + largest
+        fits = " ✓" if growth["probed"] <= growth["passes"] + largest else " ✗"
         return (
             self.name,
             *(f"{statistics.median(seconds[side]) * 1e3:.0f} ms" for side in sides),
             f"{times:.2f}{verdict}",
             *(f"{size / _MEBIBYTE:.0f} MiB" for size in growth.values()),
-            f"{largest / _MEBIBYTE:.0f} MiB {'✓' if fits else '✗'}",
+            f"{largest / _MEBIBYTE:.0f} MiB{fits if self.limit is not None else ''}",
         )
 
 

@@ -13,6 +13,7 @@ from fanin.errors import ArgumentError, PlanError
 from fanin.model import buffers, sites
 from fanin.model.construction import infer_shapes, materialize
 from fanin.planning import Plan, Recipe, Rule, Step, make_plan
+from fanin.planning.resharding import reshard
 from fanin.planning.rules import Content
 from fanin.planning.selection import Selection
 from fanin.stream.key import generator_bits
@@ -29,6 +30,7 @@ def plan(
     seed: int | None = None,
     only: Selection = None,
     skip: Selection = None,
+    prefix: str | None = None,
 ) -> Plan:
     """What every parameter of a model would hold. Nothing is written.
 
@@ -40,6 +42,9 @@ def plan(
         only: names or globs of the parameters to write, or what `load_state_dict(strict=False)`
             returned: then the parameters that it did not load. The others stay as they are.
         skip: names or globs of parameters that stay as they are.
+        prefix: for a part of a model, such as the stage of a pipeline: the name it has in the whole
+            (``"layers.4"``; ``""`` for a stage whose parameters have their names of the whole). It
+            gets the values that it has in the whole, and a rule by name may be for another part.
 
     Returns:
         A `Plan`; ``print(plan)`` shows it as a table and ``plan.apply(model)`` executes it.
@@ -55,7 +60,7 @@ def plan(
         ('weight', '2×4', '4 → 2', 'normal(0, 0.707)')
     """
     chosen = _recipe(recipe)
-    return make_plan(model, chosen, seed=_seed(seed), only=only, skip=skip)
+    return make_plan(model, chosen, seed=_seed(seed), only=only, skip=skip, prefix=prefix)
 
 
 def initialize(
@@ -68,15 +73,19 @@ def initialize(
     example_inputs: Any = None,
     only: Selection = None,
     skip: Selection = None,
+    prefix: str | None = None,
     on_step: Callable[[Step], None] | None = None,
 ) -> Plan:
     """Give every parameter of a model its first value.
 
     A value depends on the seed, the parameter's name and the place in the parameter: not on what
-    else the model holds, nor on device, memory layout or number of threads.
+    else the model holds, nor on device, memory layout, number of threads or of processes.
 
     Parameters without memory (built under `deferred`, or on the meta device) get it here; they
     stay the same objects, with their ties, hooks and places in optimizers.
+
+    Of a sharded model (FSDP2, tensor parallel, any DTensor) each process writes what it holds, with
+    the numbers that the whole has; no process asks another.
 
     Args:
         model: any module; it is written in place.
@@ -90,6 +99,7 @@ def initialize(
             when the first forward pass gives it a shape.
         only: as for `plan`.
         skip: as for `plan`.
+        prefix: as for `plan`.
         on_step: called after each parameter, for a progress bar.
 
     Returns:
@@ -107,16 +117,18 @@ def initialize(
     """
     device, dtype = _device(device), _dtype(dtype)
     chosen, seed = _recipe(recipe), _seed(seed)
-    made = make_plan(model, chosen, seed=seed, only=only, skip=skip)
+    reshard(model)
+    choice: Any = {"seed": seed, "only": only, "skip": skip, "prefix": prefix}
+    made = make_plan(model, chosen, **choice)
     if example_inputs is not None:
         infer_shapes(model, example_inputs)
-        made = make_plan(model, chosen, seed=seed, only=only, skip=skip)
+        made = make_plan(model, chosen, **choice)
     written = {name for step in made.steps if step.is_complete for name in step.names}
-    places = (*sites(model), *buffers(model))
+    places = (*sites(model, prefix=made.prefix), *buffers(model, prefix=made.prefix))
     without_memory = [site.name for site in places if site.tensor.is_meta]
     _every_one_is_written(without_memory, written)
     if without_memory or device is not None or dtype is not None:
-        materialize(model, device=device, dtype=dtype, buffers=written)
+        materialize(model, device=device, dtype=dtype, buffers={s.name for s in buffers(model)})
         made = _cast(made, dtype)
     made.apply(model, on_step=on_step)
     return made
@@ -147,7 +159,8 @@ def _every_one_is_written(without_memory: Iterable[str], written: set[str]) -> N
         raise PlanError(
             "initialize: what is kept or skipped has a value to keep. Got these without memory:\n"
             + "\n".join(f"  {name}" for name in left)
-            + "\nLoad them first (load_state_dict with assign=True), or let a rule write them."
+            + "\nLoad them first, after fanin.model.construction.materialize(model), or let a rule "
+            "write them."
         )
 
 

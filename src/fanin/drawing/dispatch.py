@@ -18,7 +18,7 @@ from fanin.drawing.sparse import draw_sparse
 from fanin.drawing.structured import draw_constant, draw_dirac, draw_eye
 from fanin.drawing.targets import check_writable, is_plain
 from fanin.errors import ArgumentError
-from fanin.geometry import Region
+from fanin.geometry import Region, is_dtensor, local_tensor
 from fanin.stream import Key
 
 __all__ = ["draw"]
@@ -48,7 +48,8 @@ def draw(fill: fills.Fill, key: Key, region: Region, out: Tensor) -> None:
         key: the stream of this parameter.
         region: which elements of the logical tensor ``out`` holds.
         out: a tensor of shape ``region.local_shape``: any floating-point or complex dtype, any
-            device, any strides. A meta tensor has nothing to write.
+            device, any strides. A meta tensor has nothing to write. Of a DTensor it is the local
+            tensor that is written, and no other process takes part.
 
     Raises:
         ArgumentError: when the shape is not the region's.
@@ -63,6 +64,10 @@ def draw(fill: fills.Fill, key: Key, region: Region, out: Tensor) -> None:
         >>> torch.equal(rows, whole[1:3])
         True
     """
+    if is_dtensor(out):
+        draw(fill, key, region, local_tensor(out, region.local_shape))
+        increment_version(out)
+        return
     if tuple(out.shape) != region.local_shape:
         raise ArgumentError(
             f"draw: the tensor's shape is the region's local shape. Got {tuple(out.shape)} for a "

@@ -17,7 +17,7 @@ from fanin.drawing.dispatch import draw
 from fanin.drawing.elementwise import law_of
 from fanin.errors import DtypeError, FaninError
 from fanin.fills import Fill, Normal, Orthogonal, Sparse, TruncNormal, Uniform, derived
-from fanin.geometry import Region
+from fanin.geometry import Region, local_tensor
 from fanin.stream import Key
 
 __all__ = ["BatchError", "checked_fill", "draw_whole", "fill_"]
@@ -64,18 +64,20 @@ def checked_fill(name: str, numbers: Sequence[float], dtype: torch.dtype) -> Fil
 
 
 def draw_whole(name: str, fill: Fill, key: Key, out: Tensor) -> None:
-    """Draw the fill of this name into a whole tensor.
+    """Draw the fill of this name into a tensor, of a DTensor into what this process holds.
 
     ``uniform`` means to a complex tensor what it means in torch: each part in ``[low, high)``.
     Everything else is scaled, so that the parts share the variance.
     """
     if name == "uniform" and out.is_complex():
-        parts = torch.view_as_real(out.resolve_conj())
-        draw(fill, key, Region.whole(parts.shape), parts)
-        if out.is_conj():
-            out.copy_(torch.view_as_complex(parts))
+        region = Region.of(out)
+        local = local_tensor(out, region.local_shape)
+        parts = torch.view_as_real(local.resolve_conj())
+        draw(fill, key, region.with_parts(2), parts)
+        if local.is_conj():
+            local.copy_(torch.view_as_complex(parts))
     else:
-        draw(fill, key, Region.whole(out.shape), out)
+        draw(fill, key, Region.of(out), out)
 
 
 @torch.library.custom_op(

@@ -57,7 +57,7 @@ def draw_orthogonal(fill: Orthogonal, key: Key, region: Region, out: Tensor) -> 
         if out.dtype in FORMATS:
             largest = torch.finfo(out.dtype).max
             buffer.clamp_(-largest, largest)
-        out.copy_(buffer.to(out.dtype))
+        out.copy_(buffer if out.is_cpu else buffer.to(out.dtype))
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -7,21 +7,19 @@ it takes, is here. The names have no public counterpart in torch 2.13.
 
 from __future__ import annotations
 
-import sys
-
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import Parameter
 
-from fanin.errors import FaninError
+from fanin.errors import ArgumentError, FaninError
+from fanin.geometry import Region, is_dtensor, local_tensor, partition
 
 __all__ = [
     "WriteError",
     "check_vmap_randomness",
     "check_writable",
     "is_plain",
-    "is_sharded",
     "needs_dispatcher",
 ]
 
@@ -58,14 +56,11 @@ def needs_dispatcher(tensor: Tensor) -> bool:
     return (
         _in_function_transform()
         or _count_dispatch_modes() > 0
-        or type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
+        or (
+            type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
+            and not is_dtensor(tensor)  # of which each process writes its part, and asks nobody
+        )
     )
-
-
-def is_sharded(tensor: Tensor) -> bool:
-    """Whether a tensor is a DTensor; none can be where their module is not imported."""
-    kind = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", None)
-    return kind is not None and isinstance(tensor, kind)
 
 
 def check_vmap_randomness(tensor: Tensor) -> None:
@@ -97,9 +92,21 @@ class WriteError(FaninError, RuntimeError):
 def check_writable(name: str, tensor: Tensor) -> None:
     """Refuse before the first byte what torch refuses, some of it after the last.
 
+    Of a DTensor it is the local tensor that is looked at.
+
     Raises:
-        WriteError: the tensor is not strided, expanded, made in inference mode, or has no memory.
+        WriteError: the tensor is not strided, expanded, made in inference mode, has no memory, or
+            is a part of a parameter and nothing says which.
     """
+    part = partition(tensor)
+    if part is not None:
+        raise WriteError(f"{name}: a tensor to fill is whole, or a DTensor. Got {part}.")
+    if is_dtensor(tensor):
+        try:
+            Region.of(tensor)
+        except ArgumentError as error:
+            raise WriteError(f"{name}: {error}") from None
+        tensor = local_tensor(tensor)
     shape = tuple(tensor.shape)
     if tensor.layout is not torch.strided:
         raise WriteError(

@@ -10,10 +10,10 @@ from functools import cached_property
 import torch
 
 from fanin.errors import ArgumentError
+from fanin.geometry.placements import dtensor_runs, is_dtensor
+from fanin.geometry.runs import Runs, cut
 
 __all__ = ["Region"]
-
-Runs = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,15 @@ class Region:
 
     @classmethod
     def of(cls, tensor: torch.Tensor) -> Region:
-        """What this tensor holds of its logical tensor: all of it, for an ordinary one."""
+        """What this tensor holds of its logical tensor: all of it, for an ordinary one.
+
+        Of a DTensor it is what the local tensor of this process holds. No process is asked.
+
+        Raises:
+            ArgumentError: for a DTensor with a partial placement.
+        """
+        if is_dtensor(tensor):
+            return cls(tuple(tensor.shape), dtensor_runs(tensor))
         return cls.whole(tensor.shape)
 
     @classmethod
@@ -109,16 +117,8 @@ class Region:
 
     def narrow(self, dim: int, start: int, stop: int) -> Region:
         """Only local indices ``start`` to ``stop`` of one dim."""
-        kept, at = [], 0
-        for first, last in self.runs[dim]:
-            length = last - first
-            begin, end = max(start - at, 0), min(stop - at, length)
-            if begin < end:
-                kept.append((first + begin, first + end))
-            at += length
-            if at >= stop:
-                break
-        return Region(self.shape, (*self.runs[:dim], tuple(kept), *self.runs[dim + 1 :]))
+        kept = cut(self.runs[dim], start, stop)
+        return Region(self.shape, (*self.runs[:dim], kept, *self.runs[dim + 1 :]))
 
     def overlaps(self, dim: int, start: int, stop: int) -> Iterator[tuple[slice, tuple[int, int]]]:
         """What is held of global indices ``start`` to ``stop`` of a dim.

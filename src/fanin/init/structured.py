@@ -9,8 +9,10 @@ from torch import Generator, Tensor
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from fanin.errors import ArgumentError, LayoutError
+from fanin.fills import Dirac, Eye
+from fanin.geometry import is_dtensor
 from fanin.init.checks import NumberError, number
-from fanin.init.writing import write
+from fanin.init.writing import write, write_structure
 
 __all__ = ["dirac_", "eye_", "orthogonal_", "sparse_"]
 
@@ -34,6 +36,9 @@ def eye_(tensor: Tensor) -> Tensor:
     if has_torch_function_unary(tensor):
         return handle_torch_function(eye_, (tensor,), tensor=tensor)
     _need_dims("eye_", tensor, (2,))
+    if is_dtensor(tensor):
+        write_structure(tensor, "eye_", Eye())
+        return tensor
     with torch.no_grad():
         tensor.zero_().diagonal().fill_(1)
     return tensor
@@ -71,6 +76,9 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
             f"dirac_: dim 0 must be divisible by groups. Got shape {tuple(tensor.shape)} for "
             f"groups={groups}. Pass the groups of the convolution."
         )
+    if is_dtensor(tensor):
+        write_structure(tensor, "dirac_", Dirac(groups))
+        return tensor
     with torch.no_grad():
         tensor.zero_()
         if tensor.numel():

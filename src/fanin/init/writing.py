@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.compiler import is_compiling
 
+from fanin.drawing.dispatch import draw
 from fanin.drawing.elementwise import fill_plain
 from fanin.drawing.operator import checked_fill, draw_whole, fill_
 from fanin.drawing.targets import (
@@ -18,13 +19,14 @@ from fanin.drawing.targets import (
     needs_dispatcher,
 )
 from fanin.errors import ArgumentError, DtypeError
-from fanin.fills import derived
+from fanin.fills import Fill, derived
+from fanin.geometry import Region
 from fanin.init.checks import NumberError, as_torch, check_strided
 from fanin.stream import Key
 from fanin.stream.key import generator_bits
 from fanin.stream.laws import Law, normal_law, truncated_law, uniform_law
 
-__all__ = ["write", "write_elementwise"]
+__all__ = ["write", "write_elementwise", "write_structure"]
 
 
 def write_elementwise(
@@ -45,6 +47,9 @@ def write(
     tensor: Tensor, name: str, numbers: tuple[float, ...], generator: Generator | None
 ) -> Tensor:
     """Draw the fill ``name(*numbers)`` into any tensor that torch itself could fill.
+
+    Of a DTensor each process fills what it holds; all take their bits from generators of their
+    own, and have parts of one tensor where these are in one state.
 
     A refused call writes nothing and takes nothing from the generator.
 
@@ -71,6 +76,12 @@ def write(
             with torch.no_grad():
                 draw_whole(name, fill, Key.from_generator(generator), tensor)
     return tensor
+
+
+def write_structure(tensor: Tensor, name: str, fill: Fill) -> None:
+    """Write a fill without random numbers into what this process holds of a DTensor."""
+    check_writable(name, tensor)
+    draw(fill, Key(0, name), Region.of(tensor), tensor)
 
 
 def _write_compiled(

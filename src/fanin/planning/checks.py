@@ -9,9 +9,8 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from fanin.drawing.targets import WriteError, check_writable
-from fanin.errors import ArgumentError, DtypeError, PlanError
+from fanin.errors import DtypeError, PlanError
 from fanin.fills import Constant, Fill
-from fanin.geometry import Region
 from fanin.model import Entry, Site, buffers, sites
 from fanin.model.view import identity
 from fanin.planning.step import Step
@@ -19,16 +18,18 @@ from fanin.planning.step import Step
 __all__ = ["check_dtype", "check_parametrized", "writable"]
 
 
-def writable(steps: Sequence[Step], model: nn.Module) -> list[Site]:
+def writable(steps: Sequence[Step], model: nn.Module, *, prefix: str = "") -> list[Site]:
     """The place of each step in the model, after every check that needs no write.
+
+    ``prefix`` is the name of the model in a larger one, for which the steps are named.
 
     Raises:
         PlanError: when names, ties, shapes or dtypes differ from the plan's, or when a tensor that
             is to be written has no memory or shares its elements.
     """
-    places = {site.name: site for site in sites(model)}
+    places = {site.name: site for site in sites(model, prefix=prefix)}
     planned = {name for step in steps for name in step.names}
-    places |= {site.name: site for site in buffers(model) if site.name in planned}
+    places |= {site.name: site for site in buffers(model, prefix=prefix) if site.name in planned}
     _same_names(planned, set(places))
     for step in steps:
         site = places[step.name]
@@ -114,6 +115,5 @@ def _can_be_written(step: Step, site: Site) -> None:
         return
     try:
         check_writable(repr(step.name), site.tensor)
-        Region.of(site.tensor)  # a DTensor may have none
-    except (WriteError, ArgumentError) as error:
-        raise PlanError(f"apply: {error}\nThis was asked for {step.name!r}.") from error
+    except WriteError as error:
+        raise PlanError(f"apply: {error}") from error

@@ -25,7 +25,8 @@ from fanin.fills import (
     Uniform,
     origin_of,
 )
-from fanin.model import buffers, sites
+from fanin.geometry import is_dtensor, local_tensor
+from fanin.model import Site, buffers, sites
 from fanin.planning.step import Step
 from fanin.report import Column, Table
 
@@ -56,7 +57,9 @@ def plan_table(plan: Plan, model: nn.Module | None) -> Table:
         *([Column("observed", "right")] if model is not None else []),
         Column("rule", optional=True),
     ]
-    held = (*sites(model), *buffers(model)) if model is not None else ()
+    held: tuple[Site, ...] = ()
+    if model is not None:
+        held = (*sites(model, prefix=plan.prefix), *buffers(model, prefix=plan.prefix))
     tensors = {site.name: site.tensor for site in held}
     rows = []
     for step in plan.steps:
@@ -68,6 +71,8 @@ def plan_table(plan: Plan, model: nn.Module | None) -> Table:
     notes += [f"{step.name}: {step.note}" for step in plan.steps if step.note]
     notes += [f"overridden everywhere: {rule}" for rule in plan.overridden]
     notes += [f"matches nothing: {rule}" for rule in plan.unused]
+    if any(map(is_dtensor, tensors.values())):
+        notes.append("observed: of a sharded parameter, the part that this process holds")
     notes += [] if plan.steps else ["The model has no parameters."]
     return Table(tuple(columns), tuple(rows), caption="\n".join(notes))
 
@@ -102,7 +107,11 @@ def _axes_text(step: Step) -> str:
 
 
 def observed_std(tensor: torch.Tensor) -> float:
-    """Standard deviation of all entries about their mean, in float64; nan where there are none."""
+    """Standard deviation of all entries about their mean, in float64; nan where there are none.
+
+    Of a DTensor it is that of the local entries: no other process is asked.
+    """
+    tensor = local_tensor(tensor)
     if not is_lazy(tensor) and tensor.is_complex():
         parts = torch.view_as_real(tensor.detach().resolve_conj())
         return math.hypot(observed_std(parts[..., 0]), observed_std(parts[..., 1]))

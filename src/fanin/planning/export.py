@@ -26,6 +26,7 @@ def plan_json(
     recipe: str,
     overridden: Sequence[str] = (),
     unused: Sequence[str] = (),
+    prefix: str = "",
 ) -> str:
     """JSON text of all that decides a bit, and of what a reader wants to know; a line a step."""
     waiting = next((step for step in steps if step.is_pending), None)
@@ -41,6 +42,7 @@ def plan_json(
         "fingerprint": plan_fingerprint(steps, seed),
         "overridden": list(overridden),
         "unused": list(unused),
+        **({"prefix": prefix} if prefix else {}),
     }
     lines = [json.dumps({**_drawn(step), **_explained(step)}) for step in steps]
     return f'{json.dumps(head)[:-1]}, "steps": [\n' + ",\n".join(lines) + "\n]}"
@@ -54,13 +56,13 @@ def plan_fingerprint(steps: Sequence[Step], seed: int) -> str:
 
 def plan_from_json(
     text: str, *, functions: Iterable[Callable[..., Any]] = ()
-) -> tuple[tuple[Step, ...], int, str, tuple[str, ...], tuple[str, ...]]:
-    """Steps, seed, recipe, overridden and unused rules of the plan that `plan_json` wrote."""
+) -> tuple[tuple[Step, ...], int, str, tuple[str, ...], tuple[str, ...], str]:
+    """Steps, seed, recipe, overridden and unused rules, and prefix that `plan_json` wrote."""
     try:
         data = json.loads(text)
         version, seed = data["stream_version"], int(data["seed"])
         recipe, overridden = str(data["recipe"]), tuple(data.get("overridden", ()))
-        unused = tuple(data.get("unused", ()))
+        unused, prefix = tuple(data.get("unused", ())), str(data.get("prefix", ""))
         lines = list(data["steps"])
     except (ValueError, KeyError, TypeError) as error:
         raise PlanError(f"from_json: the text that to_json wrote. Got {error!r}.") from error
@@ -76,7 +78,7 @@ def plan_from_json(
             f"from_json: a plan as it was written. Got fingerprint {data.get('fingerprint')!r}, "
             f"and steps of {plan_fingerprint(steps, seed)!r}. It was edited: make a new plan."
         )
-    return steps, seed, recipe, overridden, unused
+    return steps, seed, recipe, overridden, unused, prefix
 
 
 def _drawn(step: Step) -> dict[str, object]:

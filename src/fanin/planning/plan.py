@@ -16,6 +16,7 @@ from fanin.planning.describe import explained, plan_table
 from fanin.planning.diff import PlanDiff, plan_diff
 from fanin.planning.export import plan_fingerprint, plan_from_json, plan_json
 from fanin.planning.pending import fill_when_materialized
+from fanin.planning.resharding import reshard
 from fanin.planning.step import Step
 from fanin.report import Table
 
@@ -33,7 +34,9 @@ class Plan:
         seed: of every stream.
         recipe: what the recipe is called.
         overridden: rules that matched and won nothing.
-        unused: rules that were appended to the recipe and match nothing.
+        unused: rules that were appended to the recipe and match nothing; of a part of a model, all
+            rules by name that match nothing in it.
+        prefix: name of the model in a larger one, of which it is a part.
 
     Example:
         >>> import fanin
@@ -49,9 +52,13 @@ class Plan:
     recipe: str
     overridden: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    prefix: str = ""
 
     def apply(self, model: nn.Module, *, on_step: Callable[[Step], None] | None = None) -> None:
         """Write every parameter; whatever can be refused is refused before the first write.
+
+        Of a DTensor each process writes what it holds, and asks no other. Modules of FSDP2 that
+        hold gathered parameters, as after a forward pass, are resharded first.
 
         Args:
             model: a model with the names, ties, shapes and dtypes that were planned for.
@@ -61,7 +68,8 @@ class Plan:
             PlanError: when the model is another than the one planned for, when a parameter has no
                 memory (meta, lazy) or cannot be written in place, or when a draw is refused.
         """
-        places = writable(self.steps, model)
+        reshard(model)
+        places = writable(self.steps, model, prefix=self.prefix)
         for step, site in zip(self.steps, places, strict=True):
             _execute(step, site)
             if on_step is not None:
@@ -79,6 +87,7 @@ class Plan:
             recipe=self.recipe,
             overridden=self.overridden,
             unused=self.unused,
+            prefix=self.prefix,
         )
 
     @classmethod

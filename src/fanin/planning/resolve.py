@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from fanin.errors import ArgumentError
 from fanin.fills import Fill
@@ -34,7 +33,13 @@ __all__ = ["make_plan"]
 
 
 def make_plan(
-    model: nn.Module, recipe: Recipe, *, seed: int, only: Selection = None, skip: Selection = None
+    model: nn.Module,
+    recipe: Recipe,
+    *,
+    seed: int,
+    only: Selection = None,
+    skip: Selection = None,
+    prefix: str | None = None,
 ) -> Plan:
     """Resolve a recipe for a model; nothing is written.
 
@@ -45,6 +50,8 @@ def make_plan(
         only: names or globs, or what `load_state_dict` returned; every other parameter stays as
             it is.
         skip: names or globs of parameters that stay as they are.
+        prefix: the name of the model in a larger one, of which it is a part; rules by name may then
+            be for another part. None: it is the whole.
 
     Returns:
         A plan with one step for each parameter, the kept and skipped ones included.
@@ -57,10 +64,12 @@ def make_plan(
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"plan: a model is an nn.Module. Got {type(model).__name__}.")
     seed = checked_seed(seed)
-    found = entries(model, ties=recipe.ties)
-    skipped = skipped_names(model, found, only=only, skip=skip)
+    within = prefix or ""
+    found = entries(model, ties=recipe.ties, prefix=within)
+    skipped = skipped_names(model, found, only=only, skip=skip, prefix=within)
     matched = _matched(recipe.rules, found)
-    every_rule_fits(recipe.rules, matched, found)
+    if prefix is None:
+        every_rule_fits(recipe.rules, matched, found)
     for entry, rules in zip(found, matched, strict=True):
         if entry.name not in skipped and _is_from_constructor(entry, rules):
             skipped[entry.name] = "from the constructor"
@@ -79,13 +88,19 @@ def make_plan(
         won.update(map(id, chosen.values()))
         steps.append(_step(entry, rules, chosen, layout, fills, seed=seed, ties=recipe.ties))
     streams_are_single(steps)
-    added = recipe.rules[len(recipe.rules) - recipe.num_added :]
+    first_added = len(recipe.rules) - recipe.num_added
+    listed = [
+        rule
+        for i, rule in enumerate(recipe.rules)
+        if i >= first_added or (prefix is not None and rule.must_match)
+    ]
     return Plan(
         tuple(steps),
         seed,
         str(recipe),
         overridden=overridden_rules(matched, won),
-        unused=unused_rules(added, matched),
+        unused=unused_rules(listed, matched),
+        prefix=within,
     )
 
 
@@ -124,8 +139,9 @@ def _is_from_constructor(entry: Entry, rules: Sequence[Rule]) -> bool:
     It stays where no rule covers it. torch's own layers compute none: one that has a value was
     handed it (`Embedding.from_pretrained`), and keeps it unless a rule says its name.
     """
-    if not is_computed(entry.tensor) or not rules:
-        return is_computed(entry.tensor)
+    is_kept = entry.owner.through is None and is_computed(entry.tensor)
+    if not is_kept or not rules:
+        return is_kept
     was_handed = module_type(entry.owner.module).__module__.startswith("torch.")
     return was_handed and rules[-1].match.name is None
 
@@ -148,10 +164,10 @@ def _step(
     where = "; ".join(_by_part(site, chosen))
     streams = (rule.stream for rule in reversed(rules) if rule.part is None)
     key = Key(seed, next(streams, None) or ties.get(entry.name, entry.name))
-    if is_lazy(entry.tensor) and not isinstance(rules[-1].initializer, Keep):
-        names, dtype = (entry.name, entry.aliases), entry.tensor.dtype
+    if site.is_lazy and not isinstance(rules[-1].initializer, Keep):
+        names, dtype = (entry.name, entry.aliases), site.dtype
         return Step(*names, (), dtype, None, None, key, where, pending=tuple(rules))
-    shape = tuple(entry.tensor.shape)
+    shape = tuple(site.shape)
     again = (*map(id, chosen.values()), layout or shape)
     if again not in fills or any(map(chooses_by_site, chosen.values())):
         fills[again] = resolve_fill(site, chosen, layout)
@@ -163,7 +179,7 @@ def _step(
         name=entry.name,
         aliases=entry.aliases,
         shape=shape,
-        dtype=entry.tensor.dtype,
+        dtype=site.dtype,
         layout=_with_padding(layout, entry),
         fill=fill,
         key=key,
@@ -187,9 +203,9 @@ def _with_padding(layout: Layout | None, entry: Entry) -> Layout | None:
 
 
 def _kept(entry: Entry, rule: str, reason: str) -> Step:
-    shape = () if is_lazy(entry.tensor) else tuple(entry.tensor.shape)
+    shape = () if entry.owner.is_lazy else tuple(entry.owner.shape)
     layout = resolve_layout(entry.owner, ())
-    dtype = entry.tensor.dtype
+    dtype = entry.owner.dtype
     return Step(entry.name, entry.aliases, shape, dtype, layout, None, None, rule, reason)
 
 

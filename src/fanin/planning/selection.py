@@ -24,12 +24,17 @@ Selection: TypeAlias = str | Iterable[str] | LoadResult | Mapping[str, Any] | No
 
 
 def skipped_names(
-    model: nn.Module, found: Sequence[Entry], *, only: Selection, skip: Selection
+    model: nn.Module,
+    found: Sequence[Entry],
+    *,
+    only: Selection,
+    skip: Selection,
+    prefix: str = "",
 ) -> dict[str, str]:
     """Names of the entries to leave alone, each with the reason. A pattern must fit something."""
     if only is None and skip is None:
         return {}
-    known = _Names(model, found)
+    known = _Names(model, found, prefix)
     missing = _missing_keys(only)
     if missing is not None:
         known.check_keys(missing)
@@ -61,13 +66,14 @@ def _missing_keys(selection: Any) -> frozenset[str] | None:
 class _Names:
     """Every name of a model's parameters, canonical or stored, and the names of its buffers."""
 
-    def __init__(self, model: nn.Module, found: Sequence[Entry]) -> None:
+    def __init__(self, model: nn.Module, found: Sequence[Entry], prefix: str) -> None:
         self.found = found
         self.owners: dict[str, str] = {}
         for entry in found:
             for name in (*entry.names, *entry.stored):
                 self.owners[name] = entry.name
-        self.buffers = {name for site in buffers(model) for name in (site.name, *site.stored)}
+        held = buffers(model, prefix=prefix)
+        self.buffers = {name for site in held for name in (site.name, *site.stored)}
 
     def check_keys(self, keys: Iterable[str]) -> None:
         """Refuse keys that are not of this model's state dict."""
