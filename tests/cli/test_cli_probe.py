@@ -156,6 +156,15 @@ def test_eval_and_no_backward() -> None:
     assert evaluating.rows[0].gradient is None
 
 
+def test_stop_at_nonfinite() -> None:
+    command = "zoo:mlp --depth 9 --width 8 --init normal(std=1e30) --seed 0"
+    rows = report(command).rows
+    stopped = report(f"{command} --stop-at-nonfinite").rows
+    assert len(stopped) < len(rows)
+    assert not stopped[-1].output.is_finite
+    assert all(row.output.is_finite for row in stopped[:-1])
+
+
 def test_every_shows_all_calls_and_the_parameters() -> None:
     short, long = run(LINEAR).output, run(f"{LINEAR} --every").output
     assert "rows more" in short

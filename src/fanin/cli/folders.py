@@ -12,6 +12,7 @@ from torch import nn
 
 from fanin.checkpoint import Checkpoint, prepare_checkpoint
 from fanin.checkpoint.processes import Processes
+from fanin.checkpoint.write import Format
 from fanin.cli import plans
 from fanin.cli.plans import Request, build, make_plan
 from fanin.cli.screen import print_table
@@ -28,6 +29,7 @@ class Share(NamedTuple):
     """How the tensors are divided: among files, and among processes."""
 
     max_shard_size: str
+    format: Format
     rank: int | None
     world_size: int | None
 
@@ -56,6 +58,7 @@ def write_folder(
         _with_kept_values(deferred, made, request),
         out,
         recipe=made,
+        format=share.format,
         max_shard_size=share.max_shard_size,
         rank=share.rank,
         world_size=share.world_size,

@@ -12,6 +12,7 @@ import typer
 from torch import nn
 
 import fanin
+from fanin.checkpoint.write import Format
 from fanin.cli.files import check_target, whole_file
 from fanin.cli.folders import Share, summary, write_folder
 from fanin.cli.options import Arguments, AsJson, DtypeName, Model, Overrides, RecipeName, Seed
@@ -44,6 +45,10 @@ def init(
     ] = False,
     as_json: AsJson = False,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    format: Annotated[
+        Format | None,
+        typer.Option(help="A folder of safetensors (the default), or of torch's dcp."),
+    ] = None,
     max_shard_size: Annotated[
         str | None, typer.Option(help="Bytes in each file of a folder, such as 5GB.")
     ] = None,
@@ -57,7 +62,7 @@ def init(
     """Give a model its first values and write them: a folder of shards, or one file.
 
     A folder is written without the model in memory, and a run that was killed is resumed by the
-    same command.
+    same command (not with --format dcp).
     """
     if dry_run:
         plan(model, recipe, seed, overrides, arguments, dtype, as_json)
@@ -67,7 +72,7 @@ def init(
             "init: the values go to a folder or a file. Got no --out. Name one, or --dry-run."
         )
     if out.suffix != ".safetensors":
-        share = Share(max_shard_size or "5GB", rank, world_size)
+        share = Share(max_shard_size or "5GB", format or "safetensors", rank, world_size)
         request = Request(
             model, recipe, share.checked_seed(seed), overrides or (), arguments or (), dtype
         )
@@ -75,10 +80,10 @@ def init(
             request, out, share=share, force=force, origin=_origin(request), as_json=as_json
         )
         return
-    if (max_shard_size, rank, world_size) != (None, None, None):
+    if (format, max_shard_size, rank, world_size) != (None, None, None, None):
         raise ArgumentError(
-            "init: --max-shard-size, --rank and --world-size are for a folder. Got --out "
-            f"{str(out)!r}, which is one file. Leave out its ending."
+            "init: --format, --max-shard-size, --rank and --world-size are for a folder. Got "
+            f"--out {str(out)!r}, which is one file. Leave out its ending."
         )
     check_target(out, force=force)
     request = Request(model, recipe, checked_seed(seed), overrides or (), arguments or (), dtype)

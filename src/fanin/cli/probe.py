@@ -109,6 +109,10 @@ def probe(
     backward: Annotated[
         bool, typer.Option("--backward/--no-backward", help="Also measure gradients.")
     ] = True,
+    stop_at_nonfinite: Annotated[
+        bool,
+        typer.Option("--stop-at-nonfinite", help="End after the first call that gives NaN or inf."),
+    ] = False,
     every: Annotated[
         bool, typer.Option("--every", help="Show every call, and every parameter.")
     ] = False,
@@ -148,7 +152,10 @@ def probe(
             init,
         )
         passing = _Pass(
-            InputOptions(input_file, batch, input_shape, length), train=train, backward=backward
+            InputOptions(input_file, batch, input_shape, length),
+            train=train,
+            backward=backward,
+            stop_at_nonfinite=stop_at_nonfinite,
         )
         reports = [passing.report(request) for request in _requests(asked, compare)]
         written = files.write(reports)
@@ -208,6 +215,7 @@ class _Pass:
     inputs: InputOptions
     train: bool
     backward: bool
+    stop_at_nonfinite: bool
 
     def report(self, request: Request) -> SignalReport:
         """From building the model to the verdict."""
@@ -216,7 +224,13 @@ class _Pass:
         seed_torch(request.seed)  # for dropout
         try:
             with pass_progress(model):
-                found = probe_model(model, inputs.value, backward=self.backward, plan=made)
+                found = probe_model(
+                    model,
+                    inputs.value,
+                    backward=self.backward,
+                    plan=made,
+                    stop_at_nonfinite=self.stop_at_nonfinite,
+                )
         except ProbeError as error:
             raise ArgumentError(
                 f"{error}\nThe inputs were {inputs.text}. Here --input-shape, --length and --input "

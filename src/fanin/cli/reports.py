@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -13,8 +12,8 @@ import typer
 from fanin.cli.files import check_target, whole_file
 from fanin.cli.screen import print_table
 from fanin.errors import ArgumentError
-from fanin.probing.showing.html import report_page
-from fanin.probing.showing.plots import comparison_figure, report_figure
+from fanin.probing.comparison import Comparison
+from fanin.probing.showing.files import FileKind, file_content
 from fanin.probing.showing.tables import curves_text
 from fanin.probing.signal_report import SignalReport
 from fanin.report import Table, bytes_text
@@ -49,7 +48,7 @@ def print_reports(reports: Sequence[SignalReport], *, every: bool) -> None:
 
 def print_json(reports: Sequence[SignalReport]) -> None:
     """What the file would hold."""
-    typer.echo(_json(reports))
+    typer.echo(_shown(reports).to_json())
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,8 @@ class ReportFiles:
 
     def write(self, reports: Sequence[SignalReport]) -> list[str]:
         """Write all that were named; a line for each says how large it is."""
-        contents = {option: _CONTENTS[option](reports) for option, _ in self._paths()}
+        shown = _shown(reports)
+        contents = {o: file_content(shown, _CONTENTS[o]) for o, _ in self._paths()}
         for option, path in self._paths():
             with whole_file(path, force=True, option=option) as file:
                 file.write(contents[option])
@@ -85,25 +85,12 @@ class ReportFiles:
                 yield option, path
 
 
-def _page(reports: Sequence[SignalReport]) -> bytes:
-    return report_page(reports[0], others=reports[1:]).encode()
-
-
-def _picture(reports: Sequence[SignalReport]) -> bytes:
-    figure = report_figure(reports[0]) if len(reports) == 1 else comparison_figure(reports)
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
-
-
-def _json(reports: Sequence[SignalReport]) -> bytes:
-    """One report as an object, several as a list."""
-    texts = [report.to_json() for report in reports]
-    return (texts[0] if len(texts) == 1 else f"[{','.join(texts)}]").encode()
-
-
-_CONTENTS = {"--html": _page, "--png": _picture, "--json": _json}
+_CONTENTS: dict[str, FileKind] = {"--html": "html", "--png": "png", "--json": "json"}
 _NEEDS = {"--html": "jinja2", "--png": "matplotlib"}
+
+
+def _shown(reports: Sequence[SignalReport]) -> SignalReport | Comparison:
+    return reports[0] if len(reports) == 1 else SignalReport.compare(*reports)
 
 
 def _print_verdict(report: SignalReport) -> None:

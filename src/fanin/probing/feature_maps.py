@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fanin.errors import ArgumentError
 from fanin.planning import Plan
+from fanin.probing.checkerboard import cells_of, explained_by_position
 from fanin.probing.images import Image, as_image
 from fanin.report import shape_text
 from fanin.report.figure import png_bytes
@@ -43,8 +44,8 @@ def feature_maps(module: nn.Module, image: Image, *, plan: Plan | None = None) -
         The maps of each layer, in order.
 
     Raises:
-        ArgumentError: when the image has not the channels of the first layer, when a layer
-            refuses what comes before it, or returns no image.
+        ArgumentError: when an argument is no such thing, when the image has not the channels of the
+            first layer, when a layer refuses what comes before it, or returns no image.
         PlanError: when the plan is another module's.
 
     Example:
@@ -54,6 +55,7 @@ def feature_maps(module: nn.Module, image: Image, *, plan: Plan | None = None) -
         >>> maps.layers[0].taps, round(maps.layers[0].checkerboard, 2)
         ((1, 4), 1.0)
     """
+    _check(module, plan)
     pixels = as_image(image)
     before = _passed(copy.deepcopy(module), pixels)
     if plan is None:
@@ -100,7 +102,7 @@ class LayerMaps:
 
         Source: Odena et al. 2016, "Deconvolution and checkerboard artifacts", on the overlap.
         """
-        return _explained_by_position(self.channels, self.upsampling, self.margin)
+        return explained_by_position(self.channels, self.upsampling, self.margin)
 
     @property
     def title(self) -> str:
@@ -195,6 +197,19 @@ def _passed(module: nn.Module, pixels: Tensor) -> tuple[LayerMaps, ...]:
     return tuple(maps)
 
 
+def _check(module: nn.Module, plan: Plan | None) -> None:
+    if not isinstance(module, nn.Module):
+        raise ArgumentError(
+            f"feature_maps: the module is an nn.Module. Got {type(module).__name__}. Pass one "
+            "layer, or an nn.Sequential of them."
+        )
+    if not isinstance(plan, Plan | None):
+        raise ArgumentError(
+            f"feature_maps: plan= is a Plan. Got {plan!r}. Make one with "
+            "fanin.plan(module, recipe)."
+        )
+
+
 def _layers(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
     """The module, or those of a `Sequential`, with their names."""
     if type(module) is not nn.Sequential:
@@ -252,50 +267,7 @@ def _named(layer: nn.Module, name: str) -> str:
 
 
 def _maps(layer: nn.Module, name: str, given: Tensor, returned: Tensor) -> LayerMaps:
-    """The result of a layer, with what its type says of strides and overlap."""
-    upsampling, taps, margin = (1, 1), None, (0, 0)
-    if isinstance(layer, nn.ConvTranspose2d):
-        upsampling = _pair(layer.stride)
-        kernels, dilations = _pair(layer.kernel_size), _pair(layer.dilation)
-        axes = [_taps(*axis) for axis in zip(kernels, upsampling, dilations, strict=True)]
-        taps = (axes[0][0] * axes[1][0], axes[0][1] * axes[1][1])
-        margin = _pair([d * (k - 1) for k, d in zip(kernels, dilations, strict=True)])
-    elif isinstance(layer, nn.MaxUnpool2d | nn.Upsample | nn.PixelShuffle):
-        ratios = [
-            out // into for out, into in zip(returned.shape[2:], given.shape[2:], strict=True)
-        ]
-        upsampling = _pair([max(ratio, 1) for ratio in ratios])
-    return LayerMaps(name, type(layer).__name__, _channels(returned), upsampling, taps, margin)
-
-
-def _taps(kernel: int, stride: int, dilation: int) -> tuple[int, int]:
-    """The fewest and the most weights along one axis that meet in a pixel."""
-    met = [sum(k * dilation % stride == p for k in range(kernel)) for p in range(stride)]
-    return min(met), max(met)
-
-
-def _channels(x: Tensor) -> Tensor:
-    return x[0].detach().float().cpu()
-
-
-def _explained_by_position(
-    channels: Tensor, cell: tuple[int, int], margin: tuple[int, int]
-) -> float:
-    """The share of the variance between positions in a cell, away from the border."""
-    inner = channels.double()
-    for dim, (period, border) in enumerate(zip(cell, margin, strict=True), 1):
-        spare = border if inner.shape[dim] >= 2 * (border + period) else 0
-        whole = (inner.shape[dim] - 2 * spare) // period * period
-        inner = inner.narrow(dim, spare, whole)
-    total = inner.flatten(1).var(1, correction=0).sum()
-    rounding = torch.finfo(torch.float32).eps ** 2 * inner.square().mean((1, 2)).sum()
-    if cell == (1, 1) or total <= 16 * rounding:  # a constant map, up to sums in another order
-        return 0.0
-    count, height, width = inner.shape
-    cells = inner.reshape(count, height // cell[0], cell[0], width // cell[1], cell[1])
-    between = cells.mean((1, 3)).flatten(1).var(1, correction=0).sum()
-    return float(between / total)
-
-
-def _pair(value: Sequence[int] | int) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+    """The result of a layer, with how it upsamples."""
+    cells = cells_of(layer, given, returned)
+    channels = returned[0].detach().float().cpu()
+    return LayerMaps(name, type(layer).__name__, channels, cells.size, cells.taps, cells.margin)

@@ -9,18 +9,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
-from fanin.errors import ArgumentError, PlanError, ProbeError
-from fanin.model import buffers, module_type, sites
+from fanin.errors import ArgumentError, ProbeError
+from fanin.model import module_type
 from fanin.planning import Plan
+from fanin.probing.measuring.arguments import check_plan, checked_model, some
 from fanin.probing.measuring.capture import Capture, StopForward
 from fanin.probing.measuring.gradients import backward as backward_pass
 from fanin.probing.measuring.gradients import start
 from fanin.probing.measuring.isolation import undisturbed
-from fanin.probing.measuring.modules import Watched, unwrapped, watched
-from fanin.probing.measuring.tensors import tensors_in
-from fanin.probing.measuring.weights import gradient_rms, weight_rows
+from fanin.probing.measuring.modules import Watched, watched
+from fanin.probing.measuring.tensors import copied, tensors_in
+from fanin.probing.measuring.weights import computed_weights, gradient_rms, weight_rows
 from fanin.probing.signal_report import SignalReport
 
 __all__ = ["probe"]
@@ -41,14 +41,20 @@ def probe(
     plain function (``torch.tanh``, ``F.relu``, ``x.sigmoid()``). Statistics are those of the first
     output tensor that is no single number, in float64 accuracy; no activation is kept for them.
 
-    The model is afterwards as it was, also when a pass raises: hooks, training modes, buffers
-    (running statistics too), gradients, random generators. Autocast that is active around the call
-    holds for the forward pass.
+    Afterwards, also when a pass raises, the model has its buffers (running statistics too), its
+    gradients, training modes and hooks as they were, and so are the random generators. What a
+    forward does besides is not undone: attributes that it sets, weights that it writes, hooks that
+    it adds. Autocast that is active around the call holds for the forward pass.
+
+    Memory: a copy of the inputs, which a layer may overwrite, and one of the buffers.
 
     Args:
         model: with values, in train or eval mode, which it keeps. A wrapper such as DDP, or what
-            `torch.compile` returns, is left out: the module inside it runs.
+            `torch.compile` returns, is left out: the module inside it runs. Its parameters are
+            whole on this process, and it is no `torch.jit` program.
         inputs: a tensor; a tuple or list of positional arguments; a mapping of keyword arguments.
+            Tensors in lists, tuples, mappings and dataclasses are copied, and the graph they come
+            from gets no gradients.
         loss: a function of the model's output that returns one number. Without one it is the
             output's own ``loss``, if it has one, or an output that is one number; otherwise a
             random projection of the outputs, which gives each of their entries the gradient 1 or
@@ -64,7 +70,8 @@ def probe(
     Raises:
         PlanError: when parameters or buffers have no values yet (meta, lazy).
         ProbeError: when the forward or the backward pass raises; the cause is chained.
-        ArgumentError: when ``loss`` returns no single number, or the plan is of another model.
+        ArgumentError: when ``loss`` returns no single number, the plan is of another model, the
+            model is sharded, scripted or traced, or an argument is no such thing.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2))
@@ -74,15 +81,18 @@ def probe(
         >>> model[0].weight.grad is None
         True
     """
-    model = unwrapped(model)
-    _check_values(model)
-    _check_plan(plan, model)
+    model = checked_model(model)
+    check_plan(plan, model)
     modules = watched(model)
     capture = Capture(modules, gradients=backward, stop_at_nonfinite=stop_at_nonfinite)
     passes = _Passes(model, capture)
-    asking = [tensor for tensor in tensors_in(inputs) if tensor.requires_grad]
-    with undisturbed(model, [tensor for tensor in asking if tensor.is_leaf]):
-        passes.run(inputs, loss, backward, asking)
+    with undisturbed(model):
+        passes.run(copied(inputs), loss, backward)
+    if capture.transformed:
+        passes.notes.append(f"no rows inside torch.func transforms: {some([*capture.transformed])}")
+    computed = computed_weights(model)
+    if computed and passes.gradients:
+        passes.notes.append(f"no gradients of weights that are computed: {some(computed)}")
     if not passes.has_stopped:
         passes.notes += _never_called(modules, capture.called, passes.gradients)
     return SignalReport(
@@ -112,8 +122,8 @@ class _Passes:
         inputs: object,
         loss: Callable[[Any], Tensor] | None,
         backward: bool,
-        asking: Sequence[Tensor],
     ) -> None:
+        asking = [tensor for tensor in tensors_in(inputs) if tensor.requires_grad]
         try:
             with torch.set_grad_enabled(backward):
                 output = self._forward(inputs)
@@ -131,9 +141,10 @@ class _Passes:
             self.has_stopped = True
             self.notes.append(f"stopped at {self.capture.last!r}: its output is not finite")
         except Exception as error:
+            advice = self._advice(error, "Correct the inputs, or that module")
             raise ProbeError(
                 f"probe: the forward pass runs through. Got {_text(error)} in "
-                f"{self.capture.where}. Correct the inputs, or that module; nothing has changed."
+                f"{self.capture.where}. {advice}; nothing has changed."
             ) from error
 
     def _backward(
@@ -163,48 +174,27 @@ class _Passes:
             arrived = self.capture.arrived
             where = f"after {arrived!r} had got its gradient" if arrived else "at its start"
             raise ProbeError(
-                f"probe: the backward pass runs through. Got {_text(error)} {where}. Correct the "
-                "function that raised, or pass backward=False; nothing has changed."
+                f"probe: the backward pass runs through. Got {_text(error)} {where}. "
+                f"{self._advice(error, 'Correct the function that raised, or pass backward=False')}"
+                "; nothing has changed."
             ) from error
         if is_reentrant:
             self.notes.append("no gradients inside reentrant checkpoints: use_reentrant=False")
         for parameter, gradient in zip(wanted, found, strict=False):
             self.gradients[id(parameter)] = gradient_rms(gradient)
 
+    def _advice(self, error: Exception, usual: str) -> str:
+        """How to get past an exception; torch's own words on inference tensors are of no help."""
+        held = chain(self.model.parameters(), self.model.buffers())
+        if "nference" in str(error) and any(tensor.is_inference() for tensor in held):
+            return "Make the model outside torch.inference_mode(), or probe a copy.deepcopy of it"
+        return usual
+
 
 def _arguments(inputs: object) -> tuple[Sequence[Any], Mapping[str, Any]]:
     if isinstance(inputs, Mapping):
         return (), inputs
     return (inputs if isinstance(inputs, tuple | list) else (inputs,)), {}
-
-
-def _check_values(model: nn.Module) -> None:
-    held = list(chain(sites(model), buffers(model)))
-    lazy = [site.name for site in held if is_lazy(site.tensor)]
-    if lazy:
-        raise PlanError(
-            f"probe: every parameter has a shape. Got lazy ones: {_some(lazy)}. Give them shapes "
-            "with fanin.initialize(model, ..., example_inputs=...), or one forward pass."
-        )
-    meta = [site.name for site in held if site.tensor.is_meta]
-    if meta:
-        raise PlanError(
-            f"probe: every parameter and buffer has values. Got the meta device for {_some(meta)}. "
-            'Initialize the model first: model.to_empty(device="cpu"), then fanin.initialize(model)'
-            "."
-        )
-
-
-def _check_plan(plan: Plan | None, model: nn.Module) -> None:
-    if plan is None:
-        return
-    known = {name for step in plan.steps for name in step.names}
-    names = [site.name for site in sites(model)]
-    if names and known.isdisjoint(names):
-        raise ArgumentError(
-            f"probe: plan= is the plan of this model. Got one for {_some(sorted(known))}, and a "
-            f"model with {_some(names)}. Make it with fanin.plan(model, ...)."
-        )
 
 
 def _never_called(
@@ -218,13 +208,7 @@ def _never_called(
         is_read = any(gradients.get(id(p)) for p in place.module.parameters())
         if place.can_idle and not (place.name in reached or is_inside or is_read):
             idle.append(place.name)
-    return [f"never called: {_some(idle)}"] if idle else []
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first few."""
-    shown = ", ".join(map(repr, names[:5]))
-    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
+    return [f"never called: {some(idle)}"] if idle else []
 
 
 def _text(error: Exception) -> str:

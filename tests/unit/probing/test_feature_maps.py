@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -211,3 +212,11 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     torch.save({"image": 1}, tmp_path / "image.pt")
     with pytest.raises(ArgumentError, match=r"holds one tensor\. Got dict"):
         as_image(tmp_path / "image.pt")
+
+
+def test_a_plan_is_no_name() -> None:
+    name: Any = "kaiming"
+    with pytest.raises(ArgumentError, match=r"plan= is a Plan. Got 'kaiming'. Make one with"):
+        feature_maps(nn.Conv2d(1, 1, 3), torch.ones(8, 8), plan=name)
+    with pytest.raises(ArgumentError, match=r"the module is an nn.Module. Got str. Pass one layer"):
+        feature_maps(name, torch.ones(8, 8))

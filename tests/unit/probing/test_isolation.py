@@ -6,16 +6,19 @@ import copy
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from fanin.errors import ProbeError
 from fanin.probing import probe
 from fanin.probing.measuring.isolation import undisturbed
+from fanin.probing.measuring.tensors import copied
 
 
 class FailsBackward(torch.autograd.Function):
@@ -198,6 +201,60 @@ def test_gradients_of_inputs_stay() -> None:
     x = torch.ones(2, 4, requires_grad=True)
     probe(nn.Linear(4, 4), x)
     assert x.grad is None
+
+
+def test_inputs_that_a_layer_overwrites_stay() -> None:
+    class Sums(nn.Module):
+        def forward(self, both: list[Tensor], more: dict[str, tuple[Tensor, ...]]) -> Tensor:
+            return both[0].relu_() + more["c"][0].mul_(2)
+
+    x, y = torch.linspace(-1, 1, 8).reshape(2, 4), torch.ones(2, 4)
+    probe(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 4)), x)
+    probe(Sums(), {"both": [x], "more": {"c": (y,)}})
+    assert torch.equal(x, torch.linspace(-1, 1, 8).reshape(2, 4))
+    assert torch.equal(y, torch.ones(2, 4))
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a model may take."""
+
+    x: Tensor
+    lengths: list[int]
+
+
+def test_copies_keep_types_and_what_is_one() -> None:
+    x = torch.randn(3, 2, requires_grad=True)
+    packed = nn.utils.rnn.pack_padded_sequence(x.detach()[None], [3], batch_first=True)
+    given = ([x, x], Inputs(x * 2, [1]), {"packed": packed}, "word", None)
+    (first, second), inputs, mapping, *rest = copied(given)
+    assert first is second is not x
+    assert first.is_leaf
+    assert first.requires_grad
+    assert not inputs.x.is_leaf
+    assert torch.equal(inputs.x, x * 2)
+    assert inputs.lengths is given[1].lengths
+    assert type(mapping["packed"]) is type(packed)
+    assert mapping["packed"].data.data_ptr() != packed.data.data_ptr()
+    assert rest == ["word", None]
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_the_graph_that_inputs_come_from_survives(use_reentrant: bool) -> None:
+    class Checkpointed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return checkpoint(self.layer, x, use_reentrant=use_reentrant)
+
+    upstream = torch.ones(4, 4, requires_grad=True)
+    x = torch.tanh(torch.ones(3, 4) @ upstream)
+    probe(Checkpointed(), x)
+    assert upstream.grad is None
+    x.sum().backward()
+    assert upstream.grad is not None
 
 
 def test_nan_is_no_error_under_anomaly_detection() -> None:

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fanin.errors import ArgumentError, UnknownNameError
+from fanin.errors import UnknownNameError
 from fanin.probing.rows import Histogram, SignalRow, Statistics, WeightRow
 from fanin.probing.showing.plots import comparison_figure, report_figure
 from fanin.probing.signal_report import SignalReport
@@ -45,7 +45,7 @@ def report(
         nans = 3 if broken is not None and i >= broken else 0
         back = statistics(std / 100) if gradient else None
         layer = SignalRow(2 * i, f"net.{i}", "Linear", 0, i + 1, True, statistics(std, nans=nans))
-        relu = SignalRow(2 * i + 1, "", "relu", i, i + 1, False, statistics(std / 2, nans=nans))
+        relu = SignalRow(2 * i + 1, "relu", "relu", i, i + 1, False, statistics(std / 2, nans=nans))
         rows += [replaced(layer, back), replaced(relu, back)]
     weights = (
         WeightRow("net.0.weight", (8, 8), 0.5, 0.49, 0.49),
@@ -71,8 +71,9 @@ def test_outputs_and_gradients_are_drawn_over_depth() -> None:
     assert [x for x, _ in outputs["rms of other calls"]] == [1, 3, 5]
     assert [x for x, _ in curves(figure, "panel 1")["rms"]] == [0, 2, 4]
     ticks = axes(figure, "panel 1").get_xticklabels()
-    assert [text.get_text() for text in ticks] == ["0", "1", "2"]
-    assert axes(figure, "panel 1").get_xlabel() == "net.*"
+    assert [text.get_text() for text in ticks] == ["0 (0)", "1 (1)", "2 (2)"]
+    label = axes(figure, "panel 1").get_xlabel()
+    assert label == "layers with weights, counted from 0 (and their names), net.*"
 
 
 def test_the_title_is_the_verdict() -> None:
@@ -122,23 +123,26 @@ def test_every_report_can_be_drawn(stds: tuple[float, ...]) -> None:
 
 def test_several_runs_are_drawn_over_the_number_of_their_layer() -> None:
     runs = [report(1.0, 16.0), report(1.0, 0.5, recipe="")]
-    figure = comparison_figure(runs)
+    figure = comparison_figure(SignalReport.compare(*runs))
     drawn = curves(figure, "panel 0")
-    assert list(drawn) == ["kaiming@1", "as built"]
-    assert [x for x, _ in drawn["as built"]] == [0, 1]
-    assert [text.get_text() for text in axes(figure, "panel 1").get_xticklabels()] == ["0", "1"]
+    assert list(drawn) == ["kaiming@1", "Net"]
+    assert [x for x, _ in drawn["Net"]] == [0, 1]
+    assert [text.get_text() for text in axes(figure, "panel 1").get_xticklabels()] == [
+        "0 (0)",
+        "1 (1)",
+    ]
     assert axes(figure, "head").texts[0].get_text() == "Net: 2 runs"
     assert "panel 2" not in [each.get_label() for each in figure.axes]
 
 
 def test_runs_of_different_depth_have_numbers_for_names() -> None:
-    figure = comparison_figure([report(1.0, 1.0), report(1.0)], ["deep", "shallow"])
+    runs = [report(1.0, 1.0), report(1.0)]
+    figure = comparison_figure(SignalReport.compare(*runs, names=["deep", "shallow"]))
     assert axes(figure, "panel 1").get_xlabel() == "layers with weights, counted from 0"
     assert list(curves(figure, "panel 0")) == ["deep", "shallow"]
     assert png_bytes(figure)
 
 
-@pytest.mark.parametrize(("count", "names"), [(0, ()), (1, ("a", "b"))])
-def test_each_run_has_a_name(count: int, names: tuple[str, ...]) -> None:
-    with pytest.raises(ArgumentError, match=f"Got {count} reports and {len(names)} names"):
-        comparison_figure([report(1.0)] * count, names)
+def test_runs_of_one_recipe_are_told_apart() -> None:
+    figure = comparison_figure(SignalReport.compare(report(1.0), report(2.0)))
+    assert list(curves(figure, "panel 0")) == ["kaiming@1 (1)", "kaiming@1 (2)"]

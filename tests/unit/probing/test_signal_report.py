@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from dataclasses import replace
+from dataclasses import astuple, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -53,6 +53,7 @@ def test_the_text_begins_with_what_ran_and_the_verdict(probed: SignalReport) -> 
     assert "gradient rms" in blocks[2]
     assert blocks[3] == str(probed.table())
     assert blocks[4].startswith("note: no loss")
+    assert repr(probed) == str(probed)
 
 
 def test_the_table_has_a_row_for_each_call(probed: SignalReport) -> None:
@@ -181,7 +182,7 @@ def test_json_and_back_is_the_identity(
     made = SignalReport(rows, weights, loss, "nan", "inf", seed, notes)
     text = made.to_json()
     json.loads(text, parse_constant=pytest.fail)  # no NaN that only Python reads
-    assert repr(SignalReport.from_json(text)) == repr(made)  # nan equals itself in text
+    assert str(astuple(SignalReport.from_json(text))) == str(astuple(made))  # nan is itself there
 
 
 def test_a_probe_survives_json(probed: SignalReport) -> None:
@@ -268,7 +269,7 @@ def test_a_report_is_saved_by_suffix(
 def test_another_suffix_is_refused_and_writes_nothing(probed: SignalReport, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"\.html, \.png or \.json file"):
         probed.save(tmp_path / "report.pdf")
-    with pytest.raises(ArgumentError, match=r"\.html or \.png file"):
+    with pytest.raises(ArgumentError, match=r"\.html, \.png or \.json file"):
         SignalReport.compare(probed).save(str(tmp_path / "report"))
     assert not list(tmp_path.iterdir())
 
@@ -290,7 +291,9 @@ def test_reports_side_by_side() -> None:
         "    2        -         16",
     ]
     assert [row[0] for row in runs.verdicts_table().rows] == list(runs.names)
-    assert str(runs) == f"{runs.verdicts_table()}\n\n{runs.table()}"
+    assert str(runs) == repr(runs) == f"{runs.verdicts_table()}\n\n{runs.table()}"
+    assert runs._repr_html_().count("<table>") == 2
+    assert [each["recipe"] for each in json.loads(runs.to_json())] == ["lecun@1", "kaiming@1"]
 
 
 def test_runs_without_a_recipe_have_their_title_and_a_number() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fanin.probing import SignalRow, Statistics, probe
 from fanin.probing.verdicts.growth import Growth, backward_growth, forward_growth
 from fanin.probing.verdicts.verdict import Verdict, verdict_of
+from fanin.zoo import MODELS
 
 NAN = math.nan
 
@@ -281,6 +282,129 @@ def test_slips(fill: Callable[[Tensor], object], kind: str, words: str) -> None:
     verdict = judged(model)
     assert verdict.kind == kind
     assert words in verdict.suggestion
+
+
+def small_convnet() -> nn.Sequential:
+    return nn.Sequential(
+        *(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(1024, 64), nn.ReLU(), nn.Linear(64, 10)),
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_small_nets_that_train_are_healthy(seed: int) -> None:
+    torch.manual_seed(seed)
+    lenet = probe(MODELS["lenet"](), torch.randn(8, 1, 28, 28)).verdict
+    assert lenet.is_healthy, lenet
+    labels = torch.randint(0, 10, (8,))
+    made = probe(
+        small_convnet(),
+        torch.randn(8, 3, 32, 32),
+        loss=lambda scores: nn.functional.cross_entropy(scores, labels),
+    )
+    assert made.verdict.is_healthy, made.verdict
+
+
+def test_layers_too_few_for_a_trend_are_judged_by_their_ends() -> None:
+    torch.manual_seed(0)
+    verdict = judged(stack(3, 256, 10.0))
+    assert verdict.kind == "explodes"
+    assert verdict.lines[0].startswith("explodes: outputs ×2.")
+    assert "Use std 0.0625" in verdict.suggestion
+    assert judged(stack(3, 256, 1e-5)).kind == "vanishes"
+    assert verdict_of(
+        outputs(1.0, 1.0, 1e-9)
+    ).is_healthy  # a last layer near zero is a way to begin
+
+
+def test_a_loss_that_is_not_finite() -> None:
+    torch.manual_seed(0)
+    model, x = stack(5, 64, 1 / 8), torch.randn(4, 64)
+    verdict = probe(model, x, loss=lambda y: (y.mean() - 1e9).log()).verdict
+    assert verdict.lines == ("not finite: the loss is nan, and the outputs are finite",)
+
+
+def rectified(depth: int, width: int = 256) -> nn.Sequential:
+    return stack(depth, width, math.sqrt(2 / width), nn.ReLU)
+
+
+def test_gradients_that_end_at_a_layer_of_zeros() -> None:
+    torch.manual_seed(0)
+    model = rectified(10)
+    model[8] = nn.Linear(256, 256)
+    nn.init.zeros_(model[8].weight)
+    verdict = judged(model)
+    assert verdict.lines == ("gradients are exactly 0 below layer 4 ('8')",)
+    assert verdict.suggestion == "'8.weight' is 0 throughout: draw it."
+    last = rectified(10)
+    nn.init.zeros_(last[18].weight)
+    assert judged(last).is_healthy  # a way to begin
+
+
+@pytest.mark.parametrize(("std", "kind"), [(1e4, "explodes"), (1e-9, "vanishes")])
+def test_one_bad_layer_is_no_trend(std: float, kind: str) -> None:
+    torch.manual_seed(0)
+    model = rectified(20)
+    nn.init.normal_(model[16].weight, std=std)
+    verdict = judged(model)
+    assert verdict.kind == kind
+    assert len(verdict.lines) == 2  # the gradients' jump has the same cause
+    assert re.match(rf"{kind}: ×1\.\de.0\d at layer 8 \('16'\) alone, ×", verdict.lines[0])
+    assert verdict.suggestion.startswith("'16.weight' has std ")
+    assert "Use std 0.0884 = sqrt(2/256)" in verdict.suggestion
+
+
+def constant(module: nn.Module, *, trained: bool = True) -> nn.Module:
+    for parameter in module.parameters():
+        nn.init.constant_(parameter, 1 / 9).requires_grad_(trained)
+    return module
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.head = constant(nn.LSTM(8, 16)), nn.Linear(16, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.lstm(x)[0])
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "symmetric"),
+    [
+        (nn.Linear(1, 1), (4, 1), False),
+        (constant(nn.Linear(8, 1)), (4, 8), False),
+        (constant(nn.Conv2d(8, 8, 3, groups=8)), (2, 8, 6, 6), False),
+        (constant(nn.Conv2d(8, 8, 3), trained=False), (2, 8, 6, 6), False),
+        (nn.Sequential(nn.Linear(8, 1), nn.Linear(1, 1), nn.Linear(1, 8)), (4, 8), False),
+        (constant(nn.Conv2d(8, 8, 3, groups=4)), (2, 8, 6, 6), True),
+        (constant(nn.ConvTranspose2d(4, 8, 3)), (2, 4, 6, 6), True),
+        (Recurrent(), (5, 2, 8), True),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else None,
+)
+def test_units_are_equal_where_trained_weights_of_several_are(
+    model: nn.Module, shape: tuple[int, ...], symmetric: bool
+) -> None:
+    assert (probe(model, torch.randn(*shape)).verdict.kind == "symmetric") is symmetric
+
+
+class Root(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(torch.sqrt(self.a(x)))
+
+
+def test_nan_that_no_module_makes_is_placed_between_two() -> None:
+    torch.manual_seed(0)
+    verdict = probe(Root(), torch.randn(4, 8)).verdict
+    assert verdict.kind == "not finite"
+    assert verdict.suggestion.startswith("It is made between 'a' and 'b': look there for")
 
 
 class Logarithm(nn.Module):

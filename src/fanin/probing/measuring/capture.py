@@ -16,8 +16,13 @@ from torch.overrides import TorchFunctionMode
 
 from fanin.probing.measuring.activations import activation_name, range_of
 from fanin.probing.measuring.modules import Watched
-from fanin.probing.measuring.statistics import is_measurable, measure, not_finite
-from fanin.probing.measuring.tensors import measurable, signal
+from fanin.probing.measuring.statistics import (
+    is_measurable,
+    is_transformed,
+    measure,
+    not_finite,
+)
+from fanin.probing.measuring.tensors import measurable, signal, tensors_in
 from fanin.probing.rows import SignalRow, Statistics
 
 __all__ = ["Capture", "StopForward"]
@@ -39,7 +44,8 @@ class Capture:
     - of an activation that is a plain function, unless it is called in a module that has neither
       parameters nor modules: that is a function itself, and is not opened.
 
-    An activation whose result its module returns is one row, under the module's name.
+    An activation whose result its module returns is one row, under the module's name. Calls inside
+    `torch.func.vmap` and its kin have none: their names are in ``transformed``.
 
     Args:
         modules: to watch.
@@ -51,6 +57,7 @@ class Capture:
         self, modules: Sequence[Watched], *, gradients: bool, stop_at_nonfinite: bool
     ) -> None:
         self.called: set[str] = set()
+        self.transformed: dict[str, None] = {}  # a set in order
         self.arrived: str | None = None
         self._modules = modules
         self._gradients = gradients
@@ -127,6 +134,8 @@ class Capture:
         tensors = measurable(output)
         tensor = signal(tensors)
         if tensor is None:
+            if any(map(is_transformed, tensors_in(output))):
+                self.transformed[watched.name] = None
             return
         if self._latest is not None and self._latest.shows(tensor):
             latest = self._records[-1]

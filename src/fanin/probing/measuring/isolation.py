@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from typing import Any
@@ -16,7 +16,7 @@ __all__ = ["undisturbed"]
 
 
 @contextmanager
-def undisturbed(model: nn.Module, leaves: Iterable[Tensor] = ()) -> Iterator[None]:
+def undisturbed(model: nn.Module) -> Iterator[None]:
     """Passes run inside; afterwards, also after an exception, everything is as it was.
 
     Taken back are the random generators (torch's on the CPU and on CUDA, Python's, NumPy's), the
@@ -25,19 +25,19 @@ def undisturbed(model: nn.Module, leaves: Iterable[Tensor] = ()) -> Iterator[Non
     gradient is accumulated (an optimizer step in the backward pass) do not fire, NaN is no error
     of anomaly detection, and compiled modules run as they are written.
 
-    Memory: a copy of the buffers. A forward that writes into its own parameters is not taken back.
+    Memory: a copy of the buffers. Not taken back is what a forward writes into parameters, and
+    what it sets or adds besides: attributes that are no buffers, hooks, modules.
 
     Args:
-        model: any module.
-        leaves: other tensors whose ``.grad`` a backward pass would write.
+        model: any module that runs as Python.
     """
     cuda: Any = torch.cuda
     devices = list(range(cuda.device_count())) if cuda.is_initialized() else []
     with ExitStack() as afterwards:
         afterwards.enter_context(torch.random.fork_rng(devices=devices))
-        for keep in (_other_generators(), _buffers(model), _flags(model), _accumulation()):
+        for keep in (_other_generators(), _buffers(model), _flags(model), _autocast()):
             afterwards.callback(keep)
-        afterwards.callback(_gradients({*model.parameters(), *leaves}))
+        afterwards.callback(_gradients(set(model.parameters())))
         afterwards.enter_context(torch.inference_mode(False))  # grad mode is on inside
         is_on = torch.is_anomaly_enabled()
         afterwards.enter_context(torch.autograd.set_detect_anomaly(is_on, check_nan=False))
@@ -96,12 +96,13 @@ def _flags(model: nn.Module) -> Callable[[], None]:
         for module, training in modes:
             module.training = training
         for parameter, requires_grad in wanted:
-            parameter.requires_grad_(requires_grad)
+            if parameter.requires_grad != requires_grad:  # inference tensors refuse to be told
+                parameter.requires_grad_(requires_grad)
 
     return restore
 
 
-def _accumulation() -> Callable[[], None]:
+def _autocast() -> Callable[[], None]:
     """Weights that autocast has cast are cached; those of a pass that is over are not reused."""
     return torch.clear_autocast_cache
 

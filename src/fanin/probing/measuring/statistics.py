@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from fanin.planning.describe import dtype_text
 from fanin.probing.rows import Histogram, Statistics
 
-__all__ = ["histogram", "is_measurable", "measure", "not_finite", "std_and_rms"]
+__all__ = ["histogram", "is_measurable", "is_transformed", "measure", "not_finite", "std_and_rms"]
 
 # Elements converted to float64 at a time. On the CPU half a mebibyte for each thread, which its
 # caches hold; elsewhere few launches matter more.
@@ -32,10 +33,19 @@ _CANCELS = 2.0**-20
 
 
 def is_measurable(tensor: Tensor) -> bool:
-    """Whether a tensor has entries to measure: floating or complex, dense, with memory."""
+    """Whether a tensor has entries to measure: floating or complex, dense, with memory.
+
+    One that `torch.func.vmap` or its kin pass around has none that can be read.
+    """
     is_number = tensor.is_floating_point() or tensor.is_complex()
     is_dense = tensor.layout == torch.strided and not tensor.is_nested
-    return is_number and is_dense and not tensor.is_meta
+    return is_number and is_dense and not tensor.is_meta and not is_transformed(tensor)
+
+
+def is_transformed(tensor: Tensor) -> bool:
+    """Whether it exists only inside a transform of `torch.func`."""
+    functorch: Any = torch._C._functorch
+    return bool(functorch.is_functorch_wrapped_tensor(tensor))
 
 
 def measure(tensor: Tensor, *, bounds: tuple[float, float] | None = None) -> Statistics:
@@ -67,7 +77,7 @@ def std_and_rms(tensor: Tensor) -> tuple[float, float]:
         if not count:
             return 0.0, 0.0
         sums = [torch.stack([piece.sum(), piece.dot(piece)]) for piece in _pieces(values)]
-        total, square = torch.stack(sums).sum(0).tolist()
+        total, square = (torch.stack(sums).sum(0) if len(sums) > 1 else sums[0]).tolist()
         if _SMALLEST**2 < square / count < _LARGEST**2:
             mean = total / count
             variance = square / count - mean * mean
@@ -101,6 +111,8 @@ def not_finite(tensor: Tensor) -> tuple[int, int]:
 def _measured(tensor: Tensor, bounds: tuple[float, float] | None) -> Statistics:
     shape, dtype = tuple(tensor.shape), dtype_text(tensor.dtype)
     values = _numbers(tensor)
+    if values.numel() <= _PIECE:  # one conversion for all that follows
+        values = values.reshape(-1).to(values.device if _has_float64(values) else "cpu").double()
     totals = _totals(values, bounds)
     found = Statistics(
         shape,
@@ -157,24 +169,27 @@ def _totals(values: Tensor, bounds: tuple[float, float] | None) -> _Totals:
         found = _combined(kept)
     totals.count = values.numel() - totals.nans - totals.infs
     totals.total, totals.square, totals.low, totals.high = found[:4]
-    totals.zeros, totals.saturated = int(found[4]), int(found[5])
+    totals.zeros, totals.saturated = int(found[4]), int(found[5]) if bounds is not None else 0
     return totals
 
 
 def _sums(piece: Tensor, bounds: tuple[float, float] | None) -> Tensor:
-    """Sum, sum of squares, minimum, maximum, how many are zero, how many are saturated."""
+    """Sum, sum of squares, minimum, maximum, how many are zero; with bounds, how many saturated."""
     mask = torch.empty_like(piece)  # numbers 0 and 1: to count booleans takes several times as long
     zeros = torch.eq(piece, 0.0, out=mask).sum()
-    saturated = torch.zeros_like(zeros)
+    sums = [piece.sum(), piece.dot(piece), *torch.aminmax(piece), zeros]
     if bounds is not None:
         margin = _NEAR_BOUND * (bounds[1] - bounds[0])
         saturated = torch.le(piece, bounds[0] + margin, out=mask).sum()
-        saturated += torch.ge(piece, bounds[1] - margin, out=mask).sum()
-    return torch.stack([piece.sum(), piece.dot(piece), *torch.aminmax(piece), zeros, saturated])
+        sums.append(saturated + torch.ge(piece, bounds[1] - margin, out=mask).sum())
+    return torch.stack(sums)
 
 
 def _combined(sums: list[Tensor]) -> list[float]:
     """Those of all pieces; one look at the device."""
+    if len(sums) == 1:
+        only: list[float] = sums[0].tolist()
+        return only
     table = torch.stack(sums).cpu()
     added: list[float] = table.sum(0).tolist()
     return [*added[:2], float(table[:, 2].amin()), float(table[:, 3].amax()), *added[4:]]
@@ -219,19 +234,32 @@ def _about(values: Tensor, centre: float, count: int, exponent: int = 0) -> tupl
 def _histogram(values: Tensor) -> Histogram | None:
     """Of entries at equal distances: an odd one, which meets every column of a matrix."""
     step = -(-values.numel() // _SAMPLE) | 1
-    places = torch.arange(0, values.numel(), step, device=values.device)
-    sample = torch.take(values, places).to("cpu").double()
-    sample = sample[sample.isfinite()]
+    sample = _every(values, step).to("cpu").double()
     if not sample.numel():
         return None
     low, high = (float(end) for end in torch.aminmax(sample))
+    if not math.isfinite(high - low):  # nor may all entries be
+        sample = sample[sample.isfinite()]
+        if not sample.numel():
+            return None
+        low, high = (float(end) for end in torch.aminmax(sample))
     if low == high:  # one value: bins around it
         reach = abs(low) / 2 or 0.5
         low, high = low - reach, high + reach
     if not low < high or not math.isfinite(high - low):
         return None
     counts = torch.histc(sample, _BINS, low, high).tolist()
-    return Histogram(low, high, tuple(int(count) for count in counts))
+    return Histogram(low, high, tuple(map(int, counts)))
+
+
+def _every(values: Tensor, step: int) -> Tensor:
+    """The first entry and every ``step``-th after it, in logical order."""
+    if step == 1 or values.is_contiguous():
+        return values.reshape(-1)[::step]
+    places = torch.arange(0, values.numel(), step, device=values.device)
+    if values.dtype.itemsize == 1:  # float8, which cannot be indexed
+        return torch.take(values.view(torch.uint8), places).view(values.dtype)
+    return torch.take(values, places)
 
 
 def _numbers(tensor: Tensor) -> Tensor:
@@ -243,14 +271,22 @@ def _numbers(tensor: Tensor) -> Tensor:
 
 def _pieces(values: Tensor) -> Iterator[Tensor]:
     """All entries, in float64, a flat piece at a time; order does not matter."""
-    on_cpu = values.device.type in ("cpu", "mps")  # mps has no float64
+    on_cpu = values.device.type == "cpu" or not _has_float64(values)
     limit = _PIECE * torch.get_num_threads() if on_cpu else _PIECE_OF_DEVICE
     device = torch.device("cpu") if on_cpu else values.device
+    if values.dtype == torch.float64 and values.dim() == 1 and values.numel() <= limit:
+        if values.numel():
+            yield values  # as it is
+        return
     buffer = torch.empty(min(values.numel(), limit), dtype=torch.float64, device=device)
     for part in _parts(_in_memory_order(values), limit):
         piece = buffer[: part.numel()]
         piece.view(part.shape).copy_(part)
         yield piece
+
+
+def _has_float64(values: Tensor) -> bool:
+    return values.device.type != "mps"
 
 
 def _in_memory_order(values: Tensor) -> Tensor:
