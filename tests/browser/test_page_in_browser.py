@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from fanin.probing.showing.html import report_page
 from fanin.probing.rows import Histogram, SignalRow, Statistics, WeightRow
+from fanin.probing.showing.html import report_page
 from fanin.probing.signal_report import SignalReport
 
 pytestmark = pytest.mark.browser

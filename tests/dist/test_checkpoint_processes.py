@@ -1,49 +1,57 @@
-"""Processes that write the shards of one folder at the same time."""
+"""Processes that write the shards of one folder at the same time, or load one that was written."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from processes import run
+from torch import nn
+from torch.distributed import checkpoint as dcp
+from torch.distributed.fsdp import fully_shard
+
+import fanin
+from fanin.checkpoint import write_checkpoint
 
 COUNT = 3
 
-# Runs the command for each folder it is told, so that all processes begin at the same moment.
+# Runs the commands it is told, so that all processes begin theirs at the same moment.
 _WORKER = """
 import sys
 from fanin.cli import app
 
 print("ready", flush=True)
-for folder in map(str.strip, sys.stdin):
-    try:
-        app([*sys.argv[1:], "--out", folder], standalone_mode=False)
-    except SystemExit as ended:
-        print("failed", ended.code, file=sys.stderr)
+for command in sys.stdin:
+    app(command.split(), standalone_mode=False)
     print("\\nended", flush=True)
 """
-_INIT = "init zoo:lenet --recipe kaiming --seed 5 --dtype bfloat16 --max-shard-size 8KB"
+_INIT = "init zoo:lenet --recipe kaiming --dtype bfloat16 --max-shard-size 8KB"
 
 
 class Worker:
-    """A process that waits to be told where to write."""
+    """A process that waits for commands."""
 
-    def __init__(self, options: str) -> None:
+    def __init__(self) -> None:
+        inherited = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", _WORKER, *_INIT.split(), *options.split()],
+            [sys.executable, "-W", "error", "-c", _WORKER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            env=inherited | {"OMP_NUM_THREADS": "1"},
             text=True,
         )
-        self.wait("ready")
 
-    def begin(self, folder: Path) -> None:
+    def begin(self, folder: Path, rank: int, count: int, options: str = "--seed 5") -> None:
+        command = f"{_INIT} {options} --out {folder} --rank {rank} --world-size {count}"
         assert self.process.stdin is not None
-        print(folder, file=self.process.stdin, flush=True)
+        print(command, file=self.process.stdin, flush=True)
 
     def wait(self, word: str) -> str:
         """All it prints until the word."""
@@ -55,53 +63,83 @@ class Worker:
             lines.append(line)
         raise AssertionError(self.process.communicate()[1])
 
-    def end(self) -> None:
-        _, errors = self.process.communicate("")
-        assert not errors
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[list[Worker]]:
+    started = [Worker() for _ in range(COUNT)]
+    for worker in started:
+        worker.wait("ready")
+    yield started
+    for worker in started:
+        _, errors = worker.process.communicate()
+        assert worker.process.returncode == 0, errors
 
 
 def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_processes_at_the_same_time_make_the_bytes_of_one(tmp_path: Path) -> None:
-    """Every folder is begun by all at once: some make it, some find it begun."""
-    one = Worker("--rank 0 --world-size 1")
-    one.begin(tmp_path / "one")
-    one.wait("ended")
-    one.end()
-    expected = content(tmp_path / "one")
-    assert len(expected) >= COUNT + 3  # shards, the index, the plan
+def write_together(workers: list[Worker], folder: Path, options: str) -> list[str]:
+    for rank, worker in enumerate(workers):
+        worker.begin(folder, rank, COUNT, options)
+    return [worker.wait("ended") for worker in workers]
 
-    workers = [Worker(f"--rank {rank} --world-size {COUNT}") for rank in range(COUNT)]
-    for number in range(20):
-        folder = tmp_path / f"shared-{number}"
-        for worker in workers:
-            worker.begin(folder)
-        said = [worker.wait("ended") for worker in workers]
+
+def write_alone(worker: Worker, folder: Path, options: str) -> dict[str, bytes]:
+    worker.begin(folder, 0, 1, options)
+    worker.wait("ended")
+    return content(folder)
+
+
+def test_processes_at_the_same_time_make_the_bytes_of_one(
+    tmp_path: Path, workers: list[Worker]
+) -> None:
+    expected = write_alone(workers[0], tmp_path / "one", "--seed 5")
+    assert {"model.safetensors.index.json", "fanin_plan.json"} < expected.keys()
+    assert len(expected) >= COUNT + 2
+    for number in range(10):
+        folder = tmp_path / str(number)
+        said = write_together(workers, folder, "--seed 5")
         assert content(folder) == expected
-        assert any("still to come" not in each for each in said)  # the one that wrote the index
-    for worker in workers:
-        worker.end()
+        assert any("still to come" not in each for each in said)  # what the last one says
 
 
-def test_processes_at_the_same_time_replace_another_checkpoint(tmp_path: Path) -> None:
-    other = Worker("--seed 6 --rank 0 --world-size 1")
-    for name in ("expected", *map(str, range(5))):
-        other.begin(tmp_path / name)
-        other.wait("ended")
-    other.end()
-    workers = [Worker(f"--rank {rank} --world-size {COUNT} --force") for rank in range(COUNT)]
-    for number in range(5):
-        for worker in workers:
-            worker.begin(tmp_path / str(number))
-        for worker in workers:
-            worker.wait("ended")
-    for worker in workers:
-        worker.end()
+def test_processes_at_the_same_time_replace_another_checkpoint(
+    tmp_path: Path, workers: list[Worker]
+) -> None:
+    expected = write_alone(workers[0], tmp_path / "one", "--seed 5")
+    write_alone(workers[0], tmp_path / "other", "--seed 6 --max-shard-size 6KB")
+    for number in range(10):
+        folder = tmp_path / str(number)
+        shutil.copytree(tmp_path / "other", folder)
+        write_together(workers, folder, "--seed 5 --force")
+        assert content(folder) == expected
 
 
-@pytest.fixture(autouse=True)
-def without_torchruns_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", "WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
+def tied() -> nn.Module:
+    """Sizes that two processes do not divide evenly, and a tie."""
+    model = nn.Sequential(nn.Embedding(11, 5), nn.Linear(5, 7), nn.Linear(7, 5), nn.Linear(5, 11))
+    model[3].weight = model[0].weight
+    return model
+
+
+def load_sharded(folder: str) -> bool:
+    expected, model = tied(), tied()
+    fanin.initialize(expected, "kaiming", seed=5)
+    for layer in (model[1], model[2]):
+        fully_shard(layer)
+    fully_shard(model)
+    state = model.state_dict()
+    dcp.load(state, storage_reader=dcp.FileSystemReader(folder))
+    model.load_state_dict(state)
+    return all(
+        torch.equal(each.full_tensor(), expected.state_dict()[name])
+        for name, each in model.state_dict().items()
+    )
+
+
+def test_a_dcp_checkpoint_loads_into_a_sharded_model(tmp_path: Path) -> None:
+    with fanin.deferred():
+        model = tied()
+    write_checkpoint(model, tmp_path, recipe="kaiming", seed=5, format="dcp")
+    assert run(2, load_sharded, str(tmp_path)) == [True, True]

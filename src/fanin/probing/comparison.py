@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fanin.errors import ArgumentError
+from fanin.probing.showing.files import save
+from fanin.probing.showing.tables import tables_html
 from fanin.probing.signal_report import SignalReport
-from fanin.probing.verdicts.findings import number_text
-from fanin.report import Column, Table
+from fanin.report import Column, Table, number_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,11 +22,12 @@ __all__ = ["Comparison", "comparison"]
 _MOST_ROWS = 25
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Comparison:
     """Reports of several runs, of one model or of several, and what each is called.
 
-    ``print(comparison)`` shows the verdicts, then the rms of outputs layer by layer.
+    A prompt, a notebook and ``print(comparison)`` show the verdicts, then the rms of outputs
+    layer by layer.
 
     Args:
         reports: in order.
@@ -75,10 +77,25 @@ class Comparison:
         """
         from fanin.probing.showing.plots import comparison_figure
 
-        return comparison_figure(self.reports, self.names)
+        return comparison_figure(self)
+
+    def to_html(self) -> str:
+        """The page as text: one HTML file that needs no network.
+
+        Raises:
+            FaninError: without jinja2.
+        """
+        from fanin.probing.showing.html import comparison_page
+
+        return comparison_page(self)
+
+    def to_json(self) -> str:
+        """The reports as JSON text: one as an object, several as a list of them."""
+        texts = [report.to_json() for report in self.reports]
+        return texts[0] if len(texts) == 1 else f"[{','.join(texts)}]"
 
     def save(self, path: str | Path) -> None:
-        """Write ``.html`` (a page that needs no network) or ``.png`` (the plot).
+        """Write ``.html`` (a page that needs no network), ``.png`` (the plot) or ``.json``.
 
         Args:
             path: of the file; its suffix says which.
@@ -87,27 +104,15 @@ class Comparison:
             ArgumentError: for another suffix.
             FaninError: without the libraries that a page or a plot needs.
         """
-        match Path(path).suffix.lower():
-            case ".html":
-                from fanin.probing.showing.html import report_page
-
-                first, *others = self._named()
-                Path(path).write_text(report_page(first, others=others), encoding="utf-8")
-            case ".png":
-                self.plot().savefig(path)
-            case suffix:
-                raise ArgumentError(
-                    f"save: a comparison is a .html or .png file. Got suffix {suffix!r} for "
-                    f"{str(path)!r}. Name the file with one of them; a report alone can be .json."
-                )
+        save(self, path)
 
     def __str__(self) -> str:
         return f"{self.verdicts_table()}\n\n{self.table()}"
 
-    def _named(self) -> list[SignalReport]:
-        """The reports under the names that they have here."""
-        named = zip(self.reports, self.names, strict=True)
-        return [replace(report, recipe=name) for report, name in named]
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return tables_html((self.verdicts_table(), self.table()))
 
 
 def comparison(reports: Sequence[SignalReport], *, names: Sequence[str] | None) -> Comparison:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 __all__ = ["Histogram", "SignalRow", "Statistics", "WeightRow"]
@@ -51,6 +52,11 @@ class Statistics:
         """Whether there is neither NaN nor infinity."""
         return not (self.nans or self.infs)
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether no entry is finite: there is nothing behind the numbers."""
+        return self.nans + self.infs >= math.prod(self.shape) > 0
+
 
 @dataclass(frozen=True, slots=True)
 class SignalRow:
@@ -81,6 +87,12 @@ class SignalRow:
     gradient: Statistics | None = None
     input: Statistics | None = None
 
+    @property
+    def label(self) -> str:
+        """The name, and which call it is where there are several: ``"head (call 2)"``."""
+        name = self.name or "(model)"
+        return f"{name} (call {self.call + 1})" if self.call else name
+
 
 @dataclass(frozen=True, slots=True)
 class WeightRow:
@@ -95,6 +107,9 @@ class WeightRow:
         gradient_rms: None without a backward pass; 0 where no gradient arrives is 0, not None.
         ratio: gradient rms over rms of the parameter.
         histogram: of a sample of its entries.
+        units: how many outputs sum over the same inputs with it, and are one if its entries are;
+            1 where that is not known.
+        requires_grad: whether it is to be trained.
     """
 
     name: str
@@ -105,3 +120,5 @@ class WeightRow:
     gradient_rms: float | None = None
     ratio: float | None = None
     histogram: Histogram | None = None
+    units: int = 1
+    requires_grad: bool = True

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fanin.errors import ArgumentError
 from fanin.probing.rows import SignalRow, WeightRow
 from fanin.probing.showing.export import report_dataframe, report_from_json, report_json
+from fanin.probing.showing.files import save
 from fanin.probing.showing.tables import curves_text, notebook_html, signal_series, signals_table
 from fanin.probing.showing.tables import weights_table as table_of_weights
 from fanin.probing.verdicts.verdict import Verdict, verdict_of
@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["SignalReport"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SignalReport:
     """Signals and gradients through a model, call by call, and what they mean.
 
-    ``print(report)`` shows the verdict, curves over depth, and a table. A notebook shows it by
-    itself.
+    A prompt, a notebook and ``print(report)`` show the verdict, curves over depth, and a table.
 
     Args:
         rows: one for each call of a module or an activation, in the order of execution.
@@ -62,7 +61,7 @@ class SignalReport:
     @cached_property
     def verdict(self) -> Verdict:
         """Whether signals and gradients survive, and what to change where they do not."""
-        return verdict_of(self.rows, self.weights)
+        return verdict_of(self.rows, self.weights, loss=self.loss)
 
     def table(self, *, every: bool = False) -> Table:
         """A row for each call; long nets lose their middle.
@@ -105,6 +104,16 @@ class SignalReport:
         """
         return report_from_json(cls, text)
 
+    def to_html(self) -> str:
+        """The page as text: one HTML file that needs no network.
+
+        Raises:
+            FaninError: without jinja2.
+        """
+        from fanin.probing.showing.html import report_page
+
+        return report_page(self)
+
     def to_dataframe(self) -> Any:
         """A row for each call: its place, and the statistics of output, gradient and input.
 
@@ -137,20 +146,7 @@ class SignalReport:
             ArgumentError: for another suffix.
             FaninError: without the libraries that a page or a plot needs.
         """
-        match Path(path).suffix.lower():
-            case ".html":
-                from fanin.probing.showing.html import report_page
-
-                Path(path).write_text(report_page(self), encoding="utf-8")
-            case ".png":
-                self.plot().savefig(path)
-            case ".json":
-                Path(path).write_text(self.to_json(), encoding="utf-8")
-            case suffix:
-                raise ArgumentError(
-                    f"save: a report is a .html, .png or .json file. Got suffix {suffix!r} for "
-                    f"{str(path)!r}. Name the file with one of them."
-                )
+        save(self, path)
 
     @staticmethod
     def compare(*reports: SignalReport, names: Sequence[str] | None = None) -> Comparison:
@@ -177,6 +173,8 @@ class SignalReport:
             "\n".join(f"note: {note}" for note in self.notes),
         ]
         return "\n\n".join(part for part in parts if part)
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         return notebook_html(self)

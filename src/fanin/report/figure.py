@@ -90,6 +90,7 @@ def depth_figure(
     title: str,
     lines: Sequence[str] = (),
     ticks: Sequence[tuple[float, str]] = (),
+    numbers: Sequence[int] = (),
     axis: str = "",
     side: Panel | None = None,
     histograms: Sequence[Bars] = (),
@@ -101,6 +102,7 @@ def depth_figure(
         title: in bold.
         lines: text below the title.
         ticks: positions on the axis and their names; some are left out where they are many.
+        numbers: of the places that have names, which then stand in brackets.
         axis: what the axis of depth counts.
         side: a panel with an axis of its own, at the lower left.
         histograms: at the lower right.
@@ -119,12 +121,13 @@ def depth_figure(
         'log'
     """
     has_bottom = side is not None or bool(histograms)
+    heading = textwrap.wrap(title, 110)
     body = [part for line in lines for part in textwrap.wrap(line, 160)]
-    head = 0.05 + _LINE * (1 + len(body))
+    head = 0.05 + _LINE * (len(heading) + len(body))
     heights = [head] + [_PANEL] * len(panels) + [_BOTTOM] * has_bottom
     figure = empty_figure(_WIDTH, sum(heights) + 0.5)
     grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
-    _draw_head(figure.add_subplot(grid[0], label="head"), title, body)
+    _draw_head(figure.add_subplot(grid[0], label="head"), heading, body)
     shared: Axes | None = None
     for i, panel in enumerate(panels, 1):
         shared = figure.add_subplot(grid[i], sharex=shared, label=f"panel {i - 1}")
@@ -132,8 +135,7 @@ def depth_figure(
         shared.margins(x=0.015)
         shared.tick_params(labelbottom=i == len(panels))
     if shared is not None:
-        shared.set_xlabel(plain_text(axis))
-        _name_ticks(shared, ticks)
+        _name_ticks(shared, ticks, numbers, axis)
     if has_bottom:
         widths = [1.6] * (side is not None) + [1.0] * len(histograms)
         below = iter(grid[-1].subgridspec(1, len(widths), width_ratios=widths))
@@ -176,20 +178,21 @@ def shortened(name: str, *, most: int = 28) -> str:
     return name if len(name) <= most else f"{name[: half - 1]}…{name[-half:]}"
 
 
-def _draw_head(axes: Axes, title: str, lines: Sequence[str]) -> None:
+def _draw_head(axes: Axes, title: Sequence[str], lines: Sequence[str]) -> None:
     """Title and lines, in axes that show nothing else."""
     axes.axis("off")
-    for i, line in enumerate([title, *lines]):
-        axes.annotate(
+    for i, line in enumerate([*title, *lines]):
+        text = axes.annotate(
             plain_text(line),
             (0.0, 1.0),
             xycoords="axes fraction",
             xytext=(0, -i * _LINE * 72),
             textcoords="offset points",
             va="top",
-            fontsize=9 if i else 12,
-            fontweight="normal" if i else "bold",
+            fontsize=12 if i < len(title) else 9,
+            fontweight="bold" if i < len(title) else "normal",
         )
+        text.set_in_layout(False)  # or a wide line would make the panels narrow
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
@@ -290,21 +293,24 @@ def _fit_axis(axes: Axes, panel: Panel) -> None:
         axes.minorticks_off()
 
 
-def _name_ticks(axes: Axes, ticks: Sequence[tuple[float, str]]) -> None:
+def _name_ticks(
+    axes: Axes, ticks: Sequence[tuple[float, str]], numbers: Sequence[int], axis: str
+) -> None:
     """Every so many names, the first among them; what they all begin with goes below the axis."""
-    shown = ticks[:: max(math.ceil(len(ticks) / _MOST_TICKS), 1)]
-    if not shown:
-        return
     start = _common_start([name for _, name in ticks])
-    names = [shortened(name.removeprefix(start)) for _, name in shown]
-    axes.set_xticks([at for at, _ in shown])
+    axes.set_xlabel(plain_text(", ".join(filter(None, [axis, f"{start}*" if start else ""]))))
+    step = max(math.ceil(len(ticks) / _MOST_TICKS), 1)
+    if not ticks:
+        return
+    names = [shortened(name.removeprefix(start)) for _, name in ticks[::step]]
+    if numbers:
+        names = [f"{i} ({name})" for i, name in zip(numbers[::step], names, strict=True)]
+    axes.set_xticks([at for at, _ in ticks[::step]])
     axes.set_xticklabels(
         [plain_text(name) for name in names],
         rotation=90 if max(map(len, names)) > 3 else 0,
         fontsize=_SMALL,
     )
-    if start:
-        axes.set_xlabel(plain_text(f"{start}*"))
 
 
 def _common_start(names: Sequence[str]) -> str:

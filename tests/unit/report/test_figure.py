@@ -143,3 +143,15 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(FaninError, match=r"pip install 'fanin\[report\]'"):
         one(1.0)
+
+
+def test_a_long_title_is_wrapped_and_leaves_the_panels_their_width() -> None:
+    short, long = (
+        depth_figure([Panel("outputs", (Curve("std", (0, 1), (1.0, 2.0)),))], title=title)
+        for title in ("net", "net with a long name, " * 20)
+    )
+    for figure in (short, long):
+        figure.draw_without_rendering()
+    assert len(axes(long, "head").texts) > 2
+    widths = [axes(figure, "panel 0").get_position().width for figure in (short, long)]
+    assert widths[0] == pytest.approx(widths[1])

@@ -6,24 +6,22 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fanin.probing.comparison import comparison
+from fanin.probing.comparison import Comparison, comparison
 from fanin.probing.showing.html_sections import (
-    NOTHING,
     Field,
     calls,
     layers_of_runs,
-    number_text,
     table_of,
     weights,
 )
-from fanin.probing.verdicts.findings import times_text
+from fanin.report import NOTHING, number_text, times_text
 from fanin.report.page import Page, Section, page_html
 
 if TYPE_CHECKING:
     from fanin.probing.signal_report import SignalReport
     from fanin.probing.verdicts.growth import Growth
 
-__all__ = ["report_page"]
+__all__ = ["comparison_page", "report_page"]
 
 
 def report_page(
@@ -47,9 +45,15 @@ def report_page(
         FaninError: without jinja2, which the extra ``report`` installs.
     """
     if others:
-        runs = comparison((report, *others), names=names)
-        return page_html(_comparison(runs.reports, runs.names))
+        return comparison_page(comparison((report, *others), names=names))
     return page_html(_run(report, f"Signals through {report.title}"))
+
+
+def comparison_page(compared: Comparison) -> str:
+    """The page of several runs; of one alone as `report_page` has it."""
+    if len(compared.reports) == 1:
+        return report_page(*compared.reports)
+    return page_html(_comparison(compared.reports, compared.names))
 
 
 def _run(report: SignalReport, title: str) -> Page:
@@ -69,11 +73,13 @@ def _run(report: SignalReport, title: str) -> Page:
 
 def _facts(report: SignalReport) -> tuple[tuple[str, str], ...]:
     entries = sum(math.prod(weight.shape) for weight in report.weights)
+    called = len({row.name for row in report.rows})
     facts = {
         "model": report.title,
         "recipe": _recipe(report),
         "seed": _seed(report),
         "layers with weights": str(sum(row.is_layer for row in report.rows)),
+        "calls": f"{len(report.rows):,} of {called:,} modules and functions",
         "parameters": f"{entries:,} in {len(report.weights):,} tensors",
         "loss": number_text(report.loss),
         "outputs": _growth(report.verdict.forward),

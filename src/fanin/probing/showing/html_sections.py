@@ -8,14 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypeVar
 
 from fanin.probing.rows import Histogram, SignalRow, Statistics, WeightRow
-from fanin.probing.verdicts import findings
 from fanin.probing.verdicts.growth import layer_of
-from fanin.report import Column, Table, shape_text
+from fanin.report import NOTHING, Column, Table, number_text, shape_text
 from fanin.report.page import Bars, Chart, Line, Section
 
-__all__ = ["NOTHING", "Field", "calls", "layers_of_runs", "number_text", "table_of", "weights"]
-
-NOTHING = "–"
+__all__ = ["Field", "calls", "layers_of_runs", "table_of", "weights"]
 
 _Item = TypeVar("_Item")
 _Value = Callable[[SignalRow], float | None]
@@ -78,7 +75,7 @@ def layers_of_runs(runs: Sequence[Sequence[SignalRow]], names: Sequence[str]) ->
     named = list(zip(names, layers, strict=True))
     numbers = sorted(set().union(*layers))
     labels = tuple(
-        " | ".join(dict.fromkeys(_label(run[number]) for run in layers if number in run))
+        " | ".join(dict.fromkeys(run[number].label for run in layers if number in run))
         for number in numbers
     )
 
@@ -115,7 +112,7 @@ def layers_of_runs(runs: Sequence[Sequence[SignalRow]], names: Sequence[str]) ->
 def _charts(rows: Sequence[SignalRow], drawn: Sequence[int]) -> tuple[Chart, ...]:
     """Curves run through the layers with weights; the calls between them are dots."""
     seen = [rows[i] for i in drawn]
-    labels, x = tuple(map(_label, seen)), _positions(seen)
+    labels, x = tuple(row.label for row in seen), _positions(seen)
 
     def chart(title: str, *lines: Line, log: bool = True) -> Chart:
         return Chart(title, x, labels, _told(lines), _AXIS, log=log, rows=tuple(drawn))
@@ -143,7 +140,7 @@ def _charts(rows: Sequence[SignalRow], drawn: Sequence[int]) -> tuple[Chart, ...
         return outputs, gradients
     shares = chart(
         "Zero or saturated outputs, %",
-        dots("zeros", lambda row: 100 * row.output.zeros, layers=True),
+        dots("zeros", _zeros_percent, layers=True),
         dots("saturated", _saturated_percent, layers=True),
         log=False,
     )
@@ -194,11 +191,6 @@ def _bars(*histograms: tuple[str, Histogram | None]) -> tuple[Bars, ...]:
 # Tables
 
 
-def number_text(value: float | None) -> str:
-    """Three digits, or a dash."""
-    return NOTHING if value is None else findings.number_text(value)
-
-
 def table_of(fields: Sequence[Field[_Item]], items: Sequence[_Item]) -> Table:
     """A row for each item; a column that says nothing of any is left out."""
     columns = [
@@ -208,11 +200,6 @@ def table_of(fields: Sequence[Field[_Item]], items: Sequence[_Item]) -> Table:
     return Table(
         tuple(column for column, _ in held), tuple(zip(*(c for _, c in held), strict=True))
     )
-
-
-def _label(row: SignalRow) -> str:
-    name = row.name or "(model)"
-    return f"{name} (call {row.call + 1})" if row.call else name
 
 
 def _output_rms(row: SignalRow) -> float:
@@ -232,6 +219,14 @@ def _saturated_percent(row: SignalRow) -> float | None:
     return None if row.output.saturated is None else 100 * row.output.saturated
 
 
+def _zeros_percent(row: SignalRow) -> float | None:
+    return None if row.output.is_lost else 100 * row.output.zeros
+
+
+def _measured(row: SignalRow, value: float) -> str:
+    return number_text(None if row.output.is_lost else value)
+
+
 def _percent_text(percent: float | None) -> str:
     return NOTHING if percent is None else f"{percent:.3g} %"
 
@@ -245,16 +240,16 @@ def _against_plan(parameter: WeightRow) -> float | None:
 
 
 _CALL_FIELDS: tuple[Field[SignalRow], ...] = (
-    ("name", "left", _label),
+    ("name", "left", lambda row: row.label),
     ("call", "right", lambda row: str(row.index)),
     ("layer", "right", lambda row: str(layer_of(row)) if row.is_layer else NOTHING),
     ("kind", "left", lambda row: row.kind),
     ("output", "left", lambda row: shape_text(row.output.shape)),
-    ("mean", "right", lambda row: number_text(row.output.mean)),
-    ("std", "right", lambda row: number_text(row.output.std)),
-    ("rms", "right", lambda row: number_text(row.output.rms)),
-    ("largest", "right", lambda row: number_text(row.output.abs_max)),
-    ("zeros", "right", lambda row: _percent_text(100 * row.output.zeros)),
+    ("mean", "right", lambda row: _measured(row, row.output.mean)),
+    ("std", "right", lambda row: _measured(row, row.output.std)),
+    ("rms", "right", lambda row: _measured(row, row.output.rms)),
+    ("largest", "right", lambda row: _measured(row, row.output.abs_max)),
+    ("zeros", "right", lambda row: _percent_text(_zeros_percent(row))),
     ("saturated", "right", lambda row: _percent_text(_saturated_percent(row))),
     ("NaN", "right", lambda row: _count_text(row.output.nans)),
     ("inf", "right", lambda row: _count_text(row.output.infs)),

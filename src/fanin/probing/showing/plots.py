@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 
-from fanin.errors import ArgumentError, UnknownNameError, one_of
+from fanin.errors import UnknownNameError, one_of
 from fanin.probing.rows import SignalRow, Statistics, WeightRow
+from fanin.probing.verdicts.growth import layer_of
 from fanin.report.figure import Curve, Panel, depth_figure
 from fanin.report.page import Bars
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from fanin.probing.comparison import Comparison
     from fanin.probing.signal_report import SignalReport
 
 __all__ = ["comparison_figure", "report_figure"]
+
+_AXIS = "layers with weights, counted from 0"
+_NAMED = f"{_AXIS} (and their names)"
 
 _Measured: TypeAlias = Callable[[SignalRow], Statistics | None]
 
@@ -52,35 +57,30 @@ def report_figure(report: SignalReport, *, layers: Sequence[str] | None = None) 
         panels,
         title=f"{subject}: {verdict.kind}",
         lines=[line for line in (*verdict.lines, verdict.suggestion, *report.notes) if line],
-        ticks=[(row.index, _name(row)) for row in _layers(rows)],
+        ticks=[(row.index, row.label) for row in _layers(rows)],
+        numbers=[layer_of(row) for row in _layers(rows)],
+        axis=_NAMED,
         side=_weight_panel(report.weights),
         histograms=[_bars(row) for row in _selected(rows, layers)],
     )
 
 
-def comparison_figure(reports: Sequence[SignalReport], names: Sequence[str] = ()) -> Figure:
+def comparison_figure(compared: Comparison) -> Figure:
     """The rms of outputs and of gradients over depth, a curve for each of several runs.
 
     Args:
-        reports: of probes, of one model or of several.
-        names: of the runs; by default their recipes.
+        compared: reports of probes, and their names.
 
     Returns:
         A figure of about 1200×600 pixels.
 
     Raises:
-        ArgumentError: when there is no report, or not one name for each.
         FaninError: without matplotlib.
     """
-    names = names or [report.recipe or "as built" for report in reports]
-    if not reports or len(names) != len(reports):
-        raise ArgumentError(
-            f"comparison_figure: there are reports, and a name for each. Got {len(reports)} "
-            f"reports and {len(names)} names. Leave the names out to have the recipes'."
-        )
+    reports, names = compared.reports, compared.names
     titles = " and ".join(dict.fromkeys(report.title for report in reports))
     runs = [_layers(report.rows) for report in reports]
-    same = len({tuple(map(_name, rows)) for rows in runs}) == 1
+    same = len({tuple(row.label for row in rows) for rows in runs}) == 1
     panels = [_runs_panel("rms of outputs", runs, names, _output)]
     if any(row.gradient is not None for rows in runs for row in rows):
         panels.append(_runs_panel("rms of gradients", runs, names, _gradient))
@@ -92,8 +92,9 @@ def comparison_figure(reports: Sequence[SignalReport], names: Sequence[str] = ()
             for name, report in zip(names, reports, strict=True)
             if report.verdict.lines
         ],
-        ticks=[(i, _name(row)) for i, row in enumerate(runs[0])] if same else (),
-        axis="" if same else "layers with weights, counted from 0",
+        ticks=[(i, row.label) for i, row in enumerate(runs[0])] if same else (),
+        numbers=range(len(runs[0])) if same else (),
+        axis=_NAMED if same else _AXIS,
     )
 
 
@@ -149,7 +150,7 @@ def _selected(rows: Sequence[SignalRow], names: Sequence[str] | None) -> list[Si
         layers = [row for row in _layers(rows) if row.output.histogram is not None]
         picked = {0, len(layers) // 2, len(layers) - 1} if layers else set()
         return [layers[i] for i in sorted(picked)]
-    by_name = {_name(row): row for row in shown}
+    by_name = {row.label: row for row in shown}
     for name in names:
         if name not in by_name:
             raise UnknownNameError(
@@ -162,7 +163,7 @@ def _selected(rows: Sequence[SignalRow], names: Sequence[str] | None) -> list[Si
 def _bars(row: SignalRow) -> Bars:
     histogram = row.output.histogram
     assert histogram is not None
-    title = _name(row) if row.output.is_finite else f"{_name(row)}, finite part"
+    title = row.label if row.output.is_finite else f"{row.label}, finite part"
     return Bars(title, histogram.low, histogram.high, histogram.counts)
 
 
@@ -206,11 +207,6 @@ def _layers(rows: Sequence[SignalRow]) -> Sequence[SignalRow]:
 def _between(rows: Sequence[SignalRow]) -> list[SignalRow]:
     layers = {row.index for row in _layers(rows)}
     return [row for row in rows if row.index not in layers]
-
-
-def _name(row: SignalRow) -> str:
-    name = row.name or row.kind
-    return f"{name} (call {row.call + 1})" if row.call else name
 
 
 def _limits(rows: Sequence[SignalRow]) -> tuple[tuple[str, float], ...]:

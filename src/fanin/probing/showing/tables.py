@@ -8,21 +8,26 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fanin.probing.rows import SignalRow, Statistics, WeightRow
-from fanin.probing.verdicts.findings import number_text
 from fanin.probing.verdicts.growth import layer_of
-from fanin.report import Column, Table, shape_text
+from fanin.report import NOTHING, Column, Table, number_text, shape_text
 from fanin.report.series import Series
 from fanin.report.sparkline import sparkline
 
 if TYPE_CHECKING:
     from fanin.probing.signal_report import SignalReport
 
-__all__ = ["curves_text", "notebook_html", "signal_series", "signals_table", "weights_table"]
+__all__ = [
+    "curves_text",
+    "notebook_html",
+    "signal_series",
+    "signals_table",
+    "tables_html",
+    "weights_table",
+]
 
 _ENDS = 12  # rows kept at either end of a long table
 _AROUND = 2  # rows kept on either side of the first that is not finite
 _LEAST_SPAN = 2.0  # decades from the lowest to the highest block: less is level
-_NONE = "-"
 
 
 def signals_table(rows: Sequence[SignalRow], *, every: bool = False) -> Table:
@@ -36,7 +41,9 @@ def signals_table(rows: Sequence[SignalRow], *, every: bool = False) -> Table:
     ]
     cells = [_signal_cells(row) for row in rows]
     always = len(columns) - len(_OPTIONAL)
-    kept = [i for i in range(len(columns)) if i < always or any(line[i] != _NONE for line in cells)]
+    kept = [
+        i for i in range(len(columns)) if i < always or any(line[i] != NOTHING for line in cells)
+    ]
     lines = [tuple(line[i] for i in kept) for line in cells]
     shown = lines if every else _shortened(lines, rows)
     caption = "table(every=True) has every row" if len(shown) < len(lines) else ""
@@ -57,10 +64,10 @@ def weights_table(weights: Sequence[WeightRow]) -> Table:
         (
             row.name,
             shape_text(row.shape),
-            _number(row.expected_std),
-            _number(row.std),
-            _number(row.gradient_rms),
-            _number(row.ratio),
+            number_text(row.expected_std),
+            number_text(row.std),
+            number_text(row.gradient_rms),
+            number_text(row.ratio),
         )
         for row in weights
     ]
@@ -93,21 +100,28 @@ def curves_text(rows: Sequence[SignalRow]) -> str:
 
 def notebook_html(report: SignalReport) -> str:
     """The verdict and the table, every text escaped."""
-    verdict, table = report.verdict, report.table()
-    heads = "".join(
-        f"<th>{html.escape(column if isinstance(column, str) else column.name)}</th>"
-        for column in table.columns
-    )
-    body = "".join(
-        f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows
-    )
+    verdict = report.verdict
     first, *others = str(verdict).splitlines()
     lines = "".join(f"<br>{html.escape(line)}" for line in [*others, *report.notes])
     return (
         f"<div><p><strong>{html.escape(report.title)}: {html.escape(first)}</strong>{lines}</p>"
         f"<pre>{html.escape(curves_text(report.rows))}</pre>"
-        f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"{tables_html([report.table()])}</div>"
     )
+
+
+def tables_html(tables: Sequence[Table]) -> str:
+    """Plain tables, every text escaped."""
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
+
+    made = []
+    for table in tables:
+        names = [column if isinstance(column, str) else column.name for column in table.columns]
+        body = "".join(line("td", row) for row in table.rows)
+        made.append(f"<table><thead>{line('th', names)}</thead><tbody>{body}</tbody></table>")
+    return "".join(made)
 
 
 def _series(
@@ -131,26 +145,24 @@ _NUMBERS = ("mean", "std", "rms", "max", "zeros", *_OPTIONAL)
 
 def _signal_cells(row: SignalRow) -> tuple[str, ...]:
     output = row.output
-    # Where no entry is finite there is nothing behind the numbers.
-    is_empty = output.nans + output.infs >= math.prod(output.shape) > 0
     numbers = (output.mean, output.std, output.rms, output.abs_max)
     return (
         str(layer_of(row)) if row.is_layer else "",
-        (row.name or "(model)") + (f" ({row.call + 1})" if row.call else ""),
+        row.label,
         row.kind,
         shape_text(output.shape),
-        *(_NONE if is_empty else number_text(number) for number in numbers),
-        _NONE if is_empty else _share(output.zeros),
-        _NONE if output.saturated is None else _share(output.saturated),
-        str(output.nans or _NONE),
-        str(output.infs or _NONE),
+        *(NOTHING if output.is_lost else number_text(number) for number in numbers),
+        NOTHING if output.is_lost else _share(output.zeros),
+        NOTHING if output.saturated is None else _share(output.saturated),
+        str(output.nans or NOTHING),
+        str(output.infs or NOTHING),
         _gradient_text(row.gradient),
     )
 
 
 def _gradient_text(gradient: Statistics | None) -> str:
     if gradient is None:
-        return _NONE
+        return NOTHING
     return number_text(gradient.rms) if gradient.is_finite else "NaN" if gradient.nans else "Inf"
 
 
@@ -179,7 +191,3 @@ def _share(value: float) -> str:
     if value == 0:
         return "0"
     return "<1 %" if value < 0.005 else f"{100 * value:.0f} %"
-
-
-def _number(value: float | None) -> str:
-    return _NONE if value is None else number_text(value)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from itertools import takewhile
 
 from fanin.probing.rows import SignalRow, Statistics, WeightRow
-from fanin.probing.verdicts.growth import LEVEL, Growth, layer_of
+from fanin.probing.verdicts.finding import Finding, Kind
+from fanin.probing.verdicts.growth import LEVEL, Growth
+from fanin.probing.verdicts.jumps import jumps
+from fanin.probing.verdicts.not_finite import first_not_finite, loss_not_finite, not_finite
 from fanin.probing.verdicts.stretches import dead_units, saturation
-from fanin.probing.verdicts.suggestion import constant_weights, suggestion
+from fanin.probing.verdicts.suggestion import suggestion
+from fanin.probing.verdicts.words import limit_text, made, place, span_text
+from fanin.report import times_text
 
-__all__ = ["Finding", "Kind", "findings", "number_text", "times_text"]
-
-Kind: TypeAlias = Literal[
-    "healthy", "explodes", "vanishes", "dead", "saturated", "symmetric", "not finite"
-]
+__all__ = ["findings"]
 
 _OUTPUTS = 1e3
 """Change of the rms of outputs over all layers that is too much.
@@ -27,8 +27,8 @@ AlexNet and VGG-16 with Xavier or Kaiming weights change by 90 at most. Ten line
 with torch's defaults, without biases, change by 3000, four linear ones with N(0, 1) by 4096.
 """
 
-_STEEP = 3.0
-"""Factor a layer that is too much over five layers or more, whatever it comes to.
+_STEEP, _STEPS = 3.0, 5
+"""Factor of outputs a layer that is too much, over so many factors or more.
 
 Pooling and rectifiers with torch's defaults change signals by 0.4 a layer in nets that train.
 """
@@ -41,14 +41,7 @@ torch's defaults changes by 1500, VGG-16 with Xavier weights by 2400, 100 layers
 5/3 by 11,000. VGG-16 with torch's defaults changes by 1e7.
 """
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is wrong: what, in words, and what to change."""
-
-    kind: Kind
-    lines: tuple[str, ...]
-    suggestion: str
+_ROUNDING = 1e-6  # of the std of equal entries, measured in float64
 
 
 def findings(
@@ -56,22 +49,29 @@ def findings(
     weights: Sequence[WeightRow],
     forward: Growth | None,
     backward: Growth | None,
+    *,
+    loss: float | None = None,
 ) -> list[Finding]:
     """All that is wrong, causes before what follows from them."""
-    outputs, gradients = _excess(forward, most=_OUTPUTS), _excess(backward, most=_GRADIENTS)
+    outputs = _excess(forward, most=_OUTPUTS, steepest=_STEEP)
+    gradients = _excess(backward, most=_GRADIENTS)
     found = [
-        _constant(rows, weights),
-        _not_finite(rows, weights, forward, backward),
+        _constant(weights),
+        not_finite(rows, weights, forward, backward),
+        *jumps(rows, weights, forward, backward, most=(_OUTPUTS, _GRADIENTS)),
         _explodes(rows, weights, outputs),
         _dead(rows, outputs),
         _saturated(rows, weights),
         _vanishes(rows, weights, outputs),
+        _changes(rows, weights) if forward is None else None,
+        loss_not_finite(rows, loss),
         _gradients(rows, weights, gradients),
+        _cut_off(rows, weights, gradients),
     ]
     return [finding for finding in found if finding is not None]
 
 
-def _excess(growth: Growth | None, *, most: float) -> Growth | None:
+def _excess(growth: Growth | None, *, most: float, steepest: float = math.inf) -> Growth | None:
     """The growth if it is too much, up or down.
 
     A factor of 0.9 is harmless in ten layers and fatal in two hundred: what counts is what it
@@ -79,13 +79,18 @@ def _excess(growth: Growth | None, *, most: float) -> Growth | None:
     """
     if growth is None or 1 / LEVEL <= growth.factor <= LEVEL:
         return None
-    is_steep = not 1 / _STEEP < growth.factor < _STEEP and growth.last - growth.first >= 4
+    is_long = growth.last - growth.first >= _STEPS
+    is_steep = is_long and not 1 / steepest < growth.factor < steepest
     is_much = is_steep or not 1 / most < growth.total < most
     return growth if is_much or growth.happened is not None else None
 
 
-def _constant(rows: Sequence[SignalRow], weights: Sequence[WeightRow]) -> Finding | None:
-    names = constant_weights(rows, weights)
+def _constant(weights: Sequence[WeightRow]) -> Finding | None:
+    """Weights that are trained and whose entries are one number: their units stay one."""
+    shared = [row for row in weights if row.requires_grad and row.units > 1]
+    names = [
+        row.name for row in shared if 0 < row.rms < math.inf and row.std <= _ROUNDING * row.rms
+    ]
     if not names:
         return None
     more = f" and of {len(names) - 1} more" if len(names) > 1 else ""
@@ -96,49 +101,21 @@ def _constant(rows: Sequence[SignalRow], weights: Sequence[WeightRow]) -> Findin
     )
 
 
-def _not_finite(
-    rows: Sequence[SignalRow],
-    weights: Sequence[WeightRow],
-    forward: Growth | None,
-    backward: Growth | None,
-) -> Finding | None:
-    """The call that made NaN or infinities, unless a trend led there."""
-    first = _first_not_finite(rows)
-    if first is None:
-        return None if _has_overflowed(backward) else _gradients_not_finite(rows)
-    if _has_overflowed(forward):
-        return None
-    broken = next((row.name for row in weights if not math.isfinite(row.rms)), None)
-    if broken is not None:
-        cure = f"{broken!r} is not finite itself: initialise it."
-    elif first.input is not None and not first.input.is_finite:
-        cure = "What goes into the net is not finite: look at the data."
-    elif first.output.infs and first.is_layer:
-        cure = suggestion(rows, weights, grows=True)
-    else:
-        cure = (
-            "Look into that call for a division by zero, the root or the logarithm of a negative "
-            "number, an exponential, or a mask that hides everything."
-        )
-    return Finding("not finite", (f"not finite: {_made(first)}",), cure)
-
-
-def _has_overflowed(growth: Growth | None) -> bool:
-    return growth is not None and growth.factor > 1 and growth.happened is not None
-
-
-def _gradients_not_finite(rows: Sequence[SignalRow]) -> Finding | None:
-    """The last layer whose gradient is not finite."""
-    broken = [row for row in rows if row.gradient and not row.gradient.is_finite]
-    last = max(broken, key=layer_of, default=None)
-    if last is None:
-        return None
-    return Finding(
-        "not finite",
-        (f"gradients not finite: {_counts(last.gradient)} at {_place(last)} and before it",),
-        "The outputs are finite: look at the call after it for a slope that is infinite (a root "
-        "or a norm at 0), or at the loss.",
-    )
+def _changes(rows: Sequence[SignalRow], weights: Sequence[WeightRow]) -> Finding | None:
+    """Layers too few for a trend, between whose ends there is too much all the same."""
+    layers = [row for row in rows if row.is_layer and row.output.is_finite and row.output.rms > 0]
+    for ends in (layers, layers[:-1]):  # a last layer near zero is a way to begin
+        if len(ends) < 2:
+            continue
+        first, last = ends[0], ends[-1]
+        factor = last.output.rms / first.output.rms
+        grows = factor > 1
+        if 1 / _OUTPUTS < factor < _OUTPUTS or (ends is layers and not grows):
+            continue
+        verb: Kind = "explodes" if grows else "vanishes"
+        line = f"{verb}: outputs {times_text(factor)} from {place(first)} to {place(last)}"
+        return Finding(verb, (line,), suggestion(rows, weights, grows=grows))
+    return None
 
 
 def _explodes(
@@ -146,13 +123,13 @@ def _explodes(
 ) -> Finding | None:
     if growth is None or growth.factor < 1:
         return None
-    first = _first_not_finite(rows)
+    first = first_not_finite(rows)
     return Finding(
         "explodes",
         (
-            f"explodes: {times_text(growth.factor)} a layer{_limit_text(growth, rows)}",
-            _span_text("outputs", growth, rows),
-            *([f"first not finite: {_made(first)}"] if first is not None else []),
+            f"explodes: {times_text(growth.factor)} a layer{limit_text(growth, rows)}",
+            span_text("outputs", growth, rows),
+            *([f"first not finite: {made(first)}"] if first is not None else []),
         ),
         suggestion(rows, weights, grows=True),
     )
@@ -163,14 +140,14 @@ def _vanishes(
 ) -> Finding | None:
     cure = suggestion(rows, weights, grows=False)
     if growth is not None and growth.factor < 1:
-        line = f"vanishes: {times_text(growth.factor)} a layer{_limit_text(growth, rows)}"
-        return Finding("vanishes", (line, _span_text("outputs", growth, rows)), cure)
+        line = f"vanishes: {times_text(growth.factor)} a layer{limit_text(growth, rows)}"
+        return Finding("vanishes", (line, span_text("outputs", growth, rows)), cure)
     layers = [row for row in rows if row.is_layer]
     alive = max((i for i, row in enumerate(layers) if row.output.rms), default=-1)
     # A last layer of zeros is a way to begin; two in a row are not.
     if len(layers) - alive <= 2 or not all(row.output.is_finite for row in layers):
         return None
-    line = f"vanishes: outputs are exactly 0 from {_place(layers[alive + 1])} on"
+    line = f"vanishes: outputs are exactly 0 from {place(layers[alive + 1])} on"
     return Finding("vanishes", (line,), cure)
 
 
@@ -205,80 +182,38 @@ def _gradients(
     grows = growth.factor > 1
     verb = "explode" if grows else "vanish"
     line = f"gradients {verb}: {times_text(growth.factor)} a layer towards the input"
-    lines = (f"{line}{_limit_text(growth, rows)}", _span_text("gradients", growth, rows))
+    lines = (f"{line}{limit_text(growth, rows)}", span_text("gradients", growth, rows))
     cure = suggestion(rows, weights, grows=grows)
-    if 1 / _GRADIENTS < growth.total < 1:  # only the dtype makes it a sickness
+    # Where little changes, only the dtype makes it a sickness.
+    if growth.happened is not None and 1 / _GRADIENTS < growth.total < 1:
         cure = f"Scale the loss (torch.amp.GradScaler): {growth.dtype} ends early. {cure}"
     return Finding("explodes" if grows else "vanishes", lines, cure)
 
 
-def number_text(value: float) -> str:
-    """Three digits: ``0.0625``, ``1.9e+37``."""
-    return f"{value:.3g}"
+def _cut_off(
+    rows: Sequence[SignalRow], weights: Sequence[WeightRow], growth: Growth | None
+) -> Finding | None:
+    """Where gradients end all at once, unless they shrink to nothing.
 
-
-def times_text(factor: float) -> str:
-    """``×16``, ``×0.41``, ``×0.997``: as many digits as the fit is good for."""
-    if factor >= 10:
-        return f"×{factor:.0f}"
-    digits = 3 if 0.9 < factor < 1.1 else 2
-    return f"×{factor:#.{digits}g}"
-
-
-def _limit_text(growth: Growth, rows: Sequence[SignalRow]) -> str:
-    """Where the dtype ends by the factor, and where it did, in a subordinate clause."""
-    verb = "overflow" if growth.factor > 1 else "underflow"
-    limit, happened = growth.limit, growth.happened
-    if happened is not None:
-        also = "" if limit in (None, happened) else f" (by the factor alone at {limit})"
-        return f", {growth.dtype} {verb}s at layer {happened}{also}"
-    if limit is None:
-        return ""
-    last = max(layer_of(row) for row in rows)
-    if limit > last:
-        return f", {growth.dtype} would {verb} at layer {limit}"
-    return f", {growth.dtype} would {verb} at layer {limit} by the factor alone, and does not"
-
-
-def _span_text(what: str, growth: Growth, rows: Sequence[SignalRow]) -> str:
-    """Where a trend begins and ends, in the direction of its walk."""
-    names = {layer_of(row): row for row in rows if row.is_layer}
-    ends = (growth.first, growth.last)
-    first, last = ends if what == "outputs" else ends[::-1]
-    return (
-        f"{what}: rms {number_text(growth.start)} at {_place(names[first])}, "
-        f"{number_text(growth.end)} at {_place(names[last])}; layers count from 0"
-    )
-
-
-def _first_not_finite(rows: Sequence[SignalRow]) -> SignalRow | None:
-    """The one whose input was kept; a module around it may stand before it."""
-    broken = [row for row in rows if not row.output.is_finite]
-    return next((row for row in broken if row.input is not None), broken[0] if broken else None)
-
-
-def _made(row: SignalRow) -> str:
-    got = row.input
-    if got is None:
-        origin = ""
-    elif got.is_finite:
-        size = f"rms {number_text(got.rms)}, max {number_text(got.abs_max)}"
-        origin = f" from finite input ({size}, {got.dtype})"
+    One layer without is a way to begin (the first factor of LoRA), and so are all below a last
+    layer of zeros.
+    """
+    layers = [row for row in rows if row.is_layer and row.gradient is not None]
+    shut = list(takewhile(lambda row: row.gradient and _is_zero(row.gradient), layers))
+    alive = layers[len(shut) :]
+    if len(shut) < 2 or len(alive) < 2 or (growth is not None and growth.happened is not None):
+        return None
+    at = alive[0]
+    own = next((row for row in weights if row.name == f"{at.name}.weight"), None)
+    if own is not None and own.rms == 0:
+        cure = f"{own.name!r} is 0 throughout: draw it."
+    elif at.gradient is not None and at.gradient.dtype == "float16":
+        cure = "Scale the loss (torch.amp.GradScaler): float16 ends early."
     else:
-        origin = f" from input with {_counts(got)}"
-    return f"{_place(row)} gives {_counts(row.output)}{origin}"
+        cure = "Look at what lies there for a function without a slope: round, sign, a relu shut."
+    line = f"gradients are exactly 0 below {place(at)}"
+    return Finding("vanishes", (line,), cure)
 
 
-def _counts(found: Statistics | None) -> str:
-    if found is None:
-        return ""
-    counts = [f"{n} {what}" for n, what in ((found.nans, "NaN"), (found.infs, "Inf")) if n]
-    return f"{' and '.join(counts)} among {math.prod(found.shape)}"
-
-
-def _place(row: SignalRow) -> str:
-    """``layer 3 ('conv3')``, ``'head/softmax' after layer 3``."""
-    if row.is_layer:
-        return f"layer {layer_of(row)} ({row.name!r})" if row.name else f"layer {layer_of(row)}"
-    name = row.name or row.kind
-    return f"{name!r} after layer {layer_of(row)}" if row.depth else f"{name!r}"
+def _is_zero(found: Statistics) -> bool:
+    return found.is_finite and found.abs_max == 0

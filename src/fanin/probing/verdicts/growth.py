@@ -14,7 +14,15 @@ import torch
 
 from fanin.probing.rows import SignalRow, Statistics
 
-__all__ = ["FEWEST_LAYERS", "LEVEL", "Growth", "backward_growth", "forward_growth", "layer_of"]
+__all__ = [
+    "FEWEST_LAYERS",
+    "LEVEL",
+    "Growth",
+    "Jump",
+    "backward_growth",
+    "forward_growth",
+    "layer_of",
+]
 
 FEWEST_LAYERS = 4
 """Two in the middle: the first and the last often have fans, and so factors, of their own."""
@@ -22,7 +30,27 @@ FEWEST_LAYERS = 4
 LEVEL = 1.01
 """A factor nearer to 1 is no trend: finite width alone makes healthy layers drift that much."""
 
+_JUMP = 100.0
+"""A factor of one layer, and from all before it to all behind it, that is none of the trend's."""
+
 _MOST_POINTS = 500  # 125,000 pairs: milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """One layer that changes the scale for all behind it.
+
+    Args:
+        layer: whose weight it is that a signal, or a gradient, goes through there.
+        factor: on the rms.
+        before: points of the walk before it.
+        behind: points behind it.
+    """
+
+    layer: int
+    factor: float
+    before: int
+    behind: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +61,7 @@ class Growth:
     backward at the last.
 
     Args:
-        factor: on the rms, a layer further along the walk.
+        factor: on the rms, a layer further along the walk, without the jump.
         first: lowest layer of the fit.
         last: highest layer of the fit.
         start: rms where the walk begins.
@@ -42,6 +70,7 @@ class Growth:
         limit: layer at which the dtype overflows, or leaves only zeros, by this factor; it may lie
             beyond the last one there is. None without a trend, or where the walk back ends before.
         happened: layer at which it did, if at a place where the factor explains it.
+        jump: of one layer that makes most of the change.
     """
 
     factor: float
@@ -52,6 +81,7 @@ class Growth:
     dtype: str
     limit: int | None = None
     happened: int | None = None
+    jump: Jump | None = None
 
     @property
     def total(self) -> float:
@@ -91,6 +121,7 @@ def _growth(
     layers, found = zip(*points, strict=True)
     steps = np.array(layers, dtype=np.float64) * direction
     logs = np.log([each.rms for each in found])
+    jump, logs = _without_jump(layers, logs, direction)
     slope = _theil_sen(steps, logs)
     dtype = Counter(each.dtype for each in found).most_common(1)[0][0]
     limit = _limit(slope, steps, logs, found, dtype)
@@ -108,7 +139,26 @@ def _growth(
         dtype=dtype,
         limit=limit if limit is not None and limit >= 0 else None,
         happened=happened,
+        jump=jump,
     )
+
+
+def _without_jump(
+    layers: Sequence[int], logs: np.ndarray, direction: int
+) -> tuple[Jump | None, np.ndarray]:
+    """The jump that makes most of the change, if one does; the points behind it brought back."""
+    steps = np.diff(logs)
+    usual = float(np.median(steps))
+    at = int(np.argmax(np.abs(steps - usual))) + 1
+    size = float(steps[at - 1]) - usual
+    ends = float(np.median(logs[at:]) - np.median(logs[:at]))
+    is_lasting = size * ends > 0 and min(abs(size), abs(ends)) >= math.log(_JUMP)
+    if not is_lasting or 2 * abs(size) <= abs(float(logs[-1] - logs[0])):
+        return None, logs
+    # Forward a layer changes its own output, backward the gradient of the layer before it.
+    layer = layers[at] if direction > 0 else layers[at - 1]
+    level = np.concatenate([logs[:at], logs[at:] - size])
+    return Jump(layer, math.exp(min(size, 700.0)), at, len(logs) - at), level
 
 
 def _explains(limit: int, happened: int, *, start: int) -> bool:

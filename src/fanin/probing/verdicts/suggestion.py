@@ -12,7 +12,7 @@ from fanin.gains import gain
 from fanin.probing.rows import SignalRow, WeightRow
 from fanin.probing.verdicts.stretches import activation_of
 
-__all__ = ["constant_weights", "suggestion"]
+__all__ = ["OwnStd", "own_std", "suggestion"]
 
 _TOLERANCE = 1.05
 """A std this near to what keeps the scale is not the cause: 1.05 over fifty layers is 11."""
@@ -23,6 +23,7 @@ _SIGMAS = 4.0
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
+    name: str
     fan_in: int
     weight: WeightRow
 
@@ -48,26 +49,54 @@ def suggestion(rows: Sequence[SignalRow], weights: Sequence[WeightRow], *, grows
     wanted = _gain(activation) / math.sqrt(fan_in)
     std = median(weight.std for weight in typical)
     ratio = median(weight.rms for weight in typical) / wanted
-    through = f"through {activation or 'linear layers'}"
     if (ratio < _TOLERANCE) if grows else (ratio > 1 / _TOLERANCE):
         text = (
-            f"Weights of fan_in {fan_in} have std {std:.3g}, enough to keep the scale {through}: "
+            f"Weights of fan_in {fan_in} have std {std:.3g}, enough to keep the scale "
+            f"{_through(activation)}: "
             f"look for what else {'adds to it' if grows else 'takes from it'} (sums of branches, "
             "products, pooling), or put a norm between the layers."
         )
     else:
         text = (
-            f"Weights of fan_in {fan_in} have std {std:.3g}, ×{ratio:.3g} of what keeps the scale "
-            f"{through}. Use std {wanted:.3g} = {_formula(activation, fan_in)}: "
-            f"{_remedy(activation)}."
+            f"Weights of fan_in {fan_in} have std {std:.3g}, "
+            f"{_off(ratio, activation, wanted, fan_in)}"
         )
     return f"{text} {_about_the_mean(typical)}".rstrip()
 
 
-def constant_weights(rows: Sequence[SignalRow], weights: Sequence[WeightRow]) -> list[str]:
-    """Names of the weights of layers that hold one number other than zero."""
-    found = [layer.weight for layer in _layers(rows, weights)]
-    return [row.name for row in found if row.std <= 1e-6 * row.rms and row.rms > 0]
+@dataclass(frozen=True, slots=True)
+class OwnStd:
+    """The std of one layer's weight over what keeps the scale, and what to do about it."""
+
+    ratio: float
+    text: str
+
+
+def own_std(rows: Sequence[SignalRow], weights: Sequence[WeightRow], name: str) -> OwnStd | None:
+    """Of the layer of that name; None where its fan_in is not known."""
+    activation = _activation(rows)
+    layer = next((each for each in _layers(rows, weights) if each.name == name), None)
+    if layer is None:
+        return None
+    wanted = _gain(activation) / math.sqrt(layer.fan_in)
+    ratio = layer.weight.rms / wanted
+    text = (
+        f"{layer.weight.name!r} has std {layer.weight.std:.3g}, "
+        f"{_off(ratio, activation, wanted, layer.fan_in)}"
+    )
+    return OwnStd(ratio, text)
+
+
+def _off(ratio: float, activation: str | None, wanted: float, fan_in: int) -> str:
+    """How far a std is off, and the one to use."""
+    return (
+        f"×{ratio:.3g} of what keeps the scale {_through(activation)}. Use std {wanted:.3g} = "
+        f"{_formula(activation, fan_in)}: {_remedy(activation)}."
+    )
+
+
+def _through(activation: str | None) -> str:
+    return f"through {activation or 'linear layers'}"
 
 
 def _layers(rows: Sequence[SignalRow], weights: Sequence[WeightRow]) -> list[_Layer]:
@@ -79,9 +108,9 @@ def _layers(rows: Sequence[SignalRow], weights: Sequence[WeightRow]) -> list[_La
         if not row.is_layer or weight is None or len(weight.shape) < 2:
             continue
         if row.kind in {"Linear", "Conv1d", "Conv2d", "Conv3d"}:
-            found[row.name] = _Layer(math.prod(weight.shape[1:]), weight)
+            found[row.name] = _Layer(row.name, math.prod(weight.shape[1:]), weight)
         elif row.kind == "Conv1D":  # of transformers: a linear layer with (in, out)
-            found[row.name] = _Layer(weight.shape[0], weight)
+            found[row.name] = _Layer(row.name, weight.shape[0], weight)
     return [layer for layer in found.values() if layer.fan_in and math.isfinite(layer.weight.std)]
 
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fanin.probing.rows import SignalRow, Statistics, WeightRow
-from fanin.probing.verdicts.findings import Kind, findings, number_text, times_text
+from fanin.probing.verdicts.finding import Kind
+from fanin.probing.verdicts.findings import findings
 from fanin.probing.verdicts.growth import FEWEST_LAYERS, Growth, backward_growth, forward_growth
+from fanin.report import number_text, times_text
 
 __all__ = ["Verdict", "verdict_of"]
 
@@ -40,12 +42,15 @@ class Verdict:
         return "\n".join([*self.lines, *([self.suggestion] if self.suggestion else [])])
 
 
-def verdict_of(rows: Sequence[SignalRow], weights: Sequence[WeightRow] = ()) -> Verdict:
+def verdict_of(
+    rows: Sequence[SignalRow], weights: Sequence[WeightRow] = (), *, loss: float | None = None
+) -> Verdict:
     """Judge the rows of a probe: trends over depth, and what single calls put out.
 
     Args:
         rows: in the order of execution.
         weights: to say what to change.
+        loss: of the backward pass.
 
     Example:
         >>> def layer(i: int, rms: float) -> SignalRow:
@@ -58,7 +63,7 @@ def verdict_of(rows: Sequence[SignalRow], weights: Sequence[WeightRow] = ()) -> 
         True
     """
     forward, backward = forward_growth(rows), backward_growth(rows)
-    found = findings(rows, weights, forward, backward)
+    found = findings(rows, weights, forward, backward, loss=loss)
     if not found:
         return Verdict("healthy", forward, backward, (_healthy(rows, forward, backward),))
     lines = tuple(line for finding in found for line in finding.lines)
