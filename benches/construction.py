@@ -26,8 +26,7 @@ from torch import nn
 
 import fanin
 from fanin import initializers, zoo
-from fanin.model.construction import deferred
-from fanin.model.construction import materialize
+from fanin.model.construction import deferred, materialize
 from fanin.model.construction.pages import advise_large_pages
 from fanin.report import Column, Table
 from presentation import machine

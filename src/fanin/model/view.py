@@ -44,7 +44,8 @@ def entries(
         >>> [entry.names for entry in entries(model)]
         [('0.weight', '1.weight'), ('0.bias',), ('1.bias',)]
     """
-    groups: dict[object, list[Site]] = {}
+    owners: dict[object, Site] = {}
+    others: dict[int, list[Site]] = {}  # those that share the tensor of a first one, by its id
     seen: dict[str, Site] = {}
     pending = (site for site in buffers(model, prefix=prefix) if site.tensor.is_meta)
     for site in (*sites(model, prefix=prefix), *pending):
@@ -56,8 +57,13 @@ def entries(
         for held in _stored(site):
             check_not_cut_up(site, held)
         seen[site.name] = site
-        groups.setdefault(identity(site), []).append(site)
-    found = tuple(_entry(group, ties or {}) for group in groups.values())
+        first = owners.setdefault(identity(site), site)
+        if first is not site:
+            others.setdefault(id(first), []).append(site)
+    found = tuple(
+        _entry([site, *others[id(site)]], ties or {}) if id(site) in others else Entry(site)
+        for site in owners.values()
+    )
     _check_ties(found, ties or {})
     _check_overlap(found)
     return found
@@ -132,8 +138,6 @@ def identity(site: Site) -> object:
 
 
 def _entry(group: list[Site], ties: Mapping[str, str]) -> Entry:
-    if len(group) == 1:
-        return Entry(group[0])
     stated = {ties[site.name] for site in group if site.name in ties}
     owners = (site for site in group if site.name in stated and site.name not in ties)
     owner = next(owners, group[0])
@@ -141,7 +145,7 @@ def _entry(group: list[Site], ties: Mapping[str, str]) -> Entry:
 
 
 def _check_ties(found: tuple[Entry, ...], ties: Mapping[str, str]) -> None:
-    entry_of = {name: entry for entry in found for name in entry.names}
+    entry_of = {name: entry for entry in found for name in entry.names} if ties else {}
     for alias, owner in ties.items():
         apart = alias in entry_of and owner in entry_of and entry_of[alias] is not entry_of[owner]
         if apart:

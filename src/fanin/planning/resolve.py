@@ -73,8 +73,9 @@ def make_plan(
     for entry, rules in zip(found, matched, strict=True):
         if entry.name not in skipped and _is_from_constructor(entry, rules):
             skipped[entry.name] = "from the constructor"
-    written = [(e, rules) for e, rules in zip(found, matched, strict=True) if e.name not in skipped]
-    every_parameter_has_a_rule([entry for entry, rules in written if not rules])
+    every_parameter_has_a_rule(
+        [e for e, rules in zip(found, matched, strict=True) if not rules and e.name not in skipped]
+    )
     steps: list[Step] = []
     won: set[int] = set()  # ids of rules
     fills: dict[object, Fill | None] = {}
