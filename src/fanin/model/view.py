@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from fanin.errors import PlanError
+from fanin.errors import ArgumentError, PlanError
 from fanin.model.cut_up import check_not_cut_up
 from fanin.model.memory import address, shared
 from fanin.model.parametrized import parametrized
@@ -91,7 +91,15 @@ Place: TypeAlias = tuple[str, str, tuple[nn.Module, ...]]
 
 def _start(prefix: str) -> str:
     """What precedes the names in a module of this name, with or without a dot at its end."""
-    return f"{prefix.removesuffix('.')}." if prefix else ""
+    if prefix == "":
+        return ""
+    parts = prefix.removesuffix(".").split(".") if isinstance(prefix, str) else [""]
+    if not all(part and not set(part) & set(" *?[]") for part in parts):
+        raise ArgumentError(
+            f"plan: prefix= is the name of a module in a larger model. Got {prefix!r}. "
+            "Write for instance prefix='model.layers.4'."
+        )
+    return f"{'.'.join(parts)}."
 
 
 def _walk(

@@ -8,7 +8,7 @@ from torch import nn
 
 import fanin
 from fanin import rule
-from fanin.errors import PlanError
+from fanin.errors import ArgumentError, PlanError
 from fanin.initializers import normal, zeros
 from fanin.planning import Plan
 
@@ -87,3 +87,9 @@ def test_buffers_of_a_part_get_memory() -> None:
         part.register_buffer("scale", torch.empty(3))
     fanin.initialize(part, {"**": normal()}, seed=1, prefix="layers.0")
     assert part.scale.count_nonzero() == 3
+
+
+@pytest.mark.parametrize("prefix", [".1", "1..", " 1", "*", 5])
+def test_a_prefix_is_a_name(prefix: object) -> None:
+    with pytest.raises(ArgumentError, match="the name of a module in a larger model"):
+        fanin.plan(nn.Linear(2, 2), "kaiming", seed=0, prefix=prefix)
