@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,8 +14,17 @@ from fanin.checkpoint.safetensors import read_header
 from fanin.checkpoint.saved_plan import PLAN, differences
 from fanin.checkpoint.shards import INDEX, Shard, is_shard_name
 
-__all__ = ["check_folder", "clear_leftovers", "is_finished", "open_folder", "remove_foreign"]
+__all__ = [
+    "check_folder",
+    "clear_leftovers",
+    "dcp_files",
+    "foreign",
+    "is_finished",
+    "open_folder",
+    "remove_foreign",
+]
 
+_DCP = re.compile(r"\.metadata(\.tmp)?|__\d+_\d+\.distcp")  # as torch's FileSystemWriter names them
 _HASHES = ("fanin.contents", "fanin.fingerprint")  # which tell a reader nothing
 
 
@@ -59,7 +69,7 @@ def check_folder(folder: Path, shards: Sequence[Shard], small: Mapping[str, str]
     Raises:
         CheckpointError: naming the first such file, and how it differs.
     """
-    for name, reason in _foreign(folder, shards, small):
+    for name, reason in foreign(folder, shards, small):
         raise CheckpointError(
             f"write_checkpoint: a folder holds one checkpoint, and is resumed with what it was "
             f"begun with. Got {str(folder / name)!r}: {reason}. Ask for the same again, name "
@@ -70,9 +80,14 @@ def check_folder(folder: Path, shards: Sequence[Shard], small: Mapping[str, str]
 def remove_foreign(folder: Path, shards: Sequence[Shard], small: Mapping[str, str]) -> None:
     """Remove files of another checkpoint whose names this one does not write over."""
     replaced = {*small, *(shard.name for shard in shards)} - {INDEX}
-    for name, _ in list(_foreign(folder, shards, small)):
+    for name, _ in list(foreign(folder, shards, small)):
         if name not in replaced:
             (folder / name).unlink(missing_ok=True)
+
+
+def dcp_files(folder: Path) -> list[Path]:
+    """The files of a folder that `torch.distributed.checkpoint` wrote."""
+    return sorted(path for path in folder.iterdir() if _DCP.fullmatch(path.name))
 
 
 def clear_leftovers(folder: Path, names: Iterable[str]) -> None:
@@ -82,7 +97,7 @@ def clear_leftovers(folder: Path, names: Iterable[str]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _foreign(
+def foreign(
     folder: Path, shards: Sequence[Shard], small: Mapping[str, str]
 ) -> Iterable[tuple[str, str]]:
     """Files of another checkpoint, with what tells: the plan first, which knows most."""
@@ -97,6 +112,8 @@ def _foreign(
             reason = _foreign_shard(folder / name, ours.get(name))
             if reason:
                 yield name, reason
+        elif _DCP.fullmatch(name):
+            yield name, "a file of torch.distributed.checkpoint"
         elif name in {*small, INDEX} - {PLAN} and _text(folder / name) != small.get(name):
             yield name, "another content than this checkpoint has"
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from fanin.checkpoint.comparison import Difference, first_difference, tolerance
 from fanin.checkpoint.drawing import draw_region, is_piecewise
 from fanin.checkpoint.errors import CheckpointError
+from fanin.checkpoint.folder import dcp_files
 from fanin.checkpoint.safetensors import Held, read_header
 from fanin.checkpoint.saved_plan import SavedPlan, read_plan, tensor_digest
 from fanin.checkpoint.shards import INDEX, is_shard_name
@@ -166,6 +167,12 @@ def _tensors(folder: Path, saved: SavedPlan) -> dict[str, tuple[Path, Held]]:
     """Every tensor of the checkpoint's files, as the index says where there is one."""
     try:
         files = sorted(p for p in folder.iterdir() if is_shard_name(p.name))
+        if not files and dcp_files(folder):
+            raise CheckpointError(
+                f"verify: a checkpoint in safetensors files. Got {str(folder)!r}, which is for "
+                "torch.distributed.checkpoint. Load it beside what fanin.initialize gives, and "
+                "compare."
+            )
         if len(files) != saved.files:
             raise CheckpointError(
                 f"verify: a checkpoint has all its files. Got {len(files)} of {saved.files} in "

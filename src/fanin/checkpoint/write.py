@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal, get_args
 
 import torch
 from torch import nn
 
 from fanin.checkpoint.contents import cast_plan, contents, contents_of_plan
+from fanin.checkpoint.dcp import DcpWriting, ready_to_write_dcp
 from fanin.checkpoint.drawing import try_drawing
 from fanin.checkpoint.hugging_face import config_text, tied_names
 from fanin.checkpoint.processes import Processes
@@ -22,7 +24,10 @@ from fanin.initialization import plan as make_plan
 from fanin.planning import Plan
 from fanin.stream import STREAM_VERSION
 
-__all__ = ["prepare_checkpoint", "write_checkpoint"]
+__all__ = ["Format", "prepare_checkpoint", "write_checkpoint"]
+
+Format = Literal["safetensors", "dcp"]
+_DEFAULT_SIZE = "5GB"
 
 
 def write_checkpoint(
@@ -32,7 +37,8 @@ def write_checkpoint(
     recipe: RecipeLike | Plan | None = None,
     seed: int | None = None,
     dtype: torch.dtype | None = None,
-    max_shard_size: int | str = "5GB",
+    format: Format = "safetensors",
+    max_shard_size: int | str = _DEFAULT_SIZE,
     rank: int | None = None,
     world_size: int | None = None,
     force: bool = False,
@@ -55,6 +61,9 @@ def write_checkpoint(
         recipe: for a module: as for `plan`, or the plan that was made for it.
         seed: as for `plan`.
         dtype: of the floating-point parameters and buffers; without it each keeps its own.
+        format: ``"safetensors"``, or ``"dcp"`` for what `torch.distributed.checkpoint.load` reads:
+            a file for each tensor, which is drawn whole, all written by one process. Such a run is
+            not resumed: after an error it begins anew.
         max_shard_size: bytes in a file, as a number or as ``"5GB"``; one tensor that is larger has
             a file of its own.
         rank: which of ``world_size`` processes this is; each writes its share of the files. Without
@@ -89,6 +98,7 @@ def write_checkpoint(
         recipe=recipe,
         seed=seed,
         dtype=dtype,
+        format=format,
         max_shard_size=max_shard_size,
         rank=rank,
         world_size=world_size,
@@ -104,12 +114,13 @@ def prepare_checkpoint(
     recipe: RecipeLike | Plan | None = None,
     seed: int | None = None,
     dtype: torch.dtype | None = None,
-    max_shard_size: int | str = "5GB",
+    format: Format = "safetensors",
+    max_shard_size: int | str = _DEFAULT_SIZE,
     rank: int | None = None,
     world_size: int | None = None,
     force: bool = False,
     metadata: Mapping[str, str] | None = None,
-) -> Writing:
+) -> Writing | DcpWriting:
     """All of `write_checkpoint` that can be refused, before anything is written.
 
     Args:
@@ -118,6 +129,7 @@ def prepare_checkpoint(
         recipe: see there.
         seed: see there.
         dtype: see there.
+        format: see there.
         max_shard_size: see there.
         rank: see there.
         world_size: see there.
@@ -126,6 +138,7 @@ def prepare_checkpoint(
     """
     processes = Processes.of(rank, world_size)
     limit = size_in_bytes(max_shard_size)
+    _check_format(format, processes, max_shard_size)
     model = model_or_plan if isinstance(model_or_plan, nn.Module) else None
     plan = cast_plan(_plan(model_or_plan, recipe, seed, processes), _checked(dtype))
     for step in plan.steps:
@@ -134,14 +147,16 @@ def prepare_checkpoint(
         stored = contents_of_plan(plan)
     else:
         stored = contents(model, plan, dtype=dtype, tied=tied_names(model))
-    groups = grouped(stored, limit)
+    groups = grouped(stored, limit) if format == "safetensors" else [[each] for each in stored]
     values = value_digests(stored)
     digest = contents_digest(plan, groups, values)
-    parts = shards(groups, {**_origin(plan), "fanin.contents": digest, **(metadata or {})})
     small = {PLAN: plan_text(plan, groups, values, digest)}
     config = config_text(model, dtype) if model is not None else None
     if config is not None:
         small["config.json"] = config
+    if format == "dcp":
+        return ready_to_write_dcp(Path(path), plan, stored, small, force=force)
+    parts = shards(groups, {**_origin(plan), "fanin.contents": digest, **(metadata or {})})
     if len(parts) > 1:
         small[INDEX] = index_text(parts)
     return ready_to_write(Path(path), plan, parts, small, processes=processes, force=force)
@@ -173,6 +188,24 @@ def _plan(
             f"{processes.count} processes. Pass the same seed= to each."
         )
     return make_plan(model_or_plan, given, seed=seed)
+
+
+def _check_format(format: str, processes: Processes, max_shard_size: int | str) -> None:
+    if format not in get_args(Format):
+        raise ArgumentError(
+            f"write_checkpoint: a format is 'safetensors' or 'dcp'. Got {format!r}. Write one of "
+            "the two."
+        )
+    if format == "dcp" and processes.count > 1:
+        raise ArgumentError(
+            f"write_checkpoint: one process writes format='dcp'. Got {processes.count} processes. "
+            "Call it in one of them, with rank=0 and world_size=1."
+        )
+    if format == "dcp" and max_shard_size != _DEFAULT_SIZE:
+        raise ArgumentError(
+            "write_checkpoint: format='dcp' has a file for each tensor. Got "
+            f"max_shard_size={max_shard_size!r}. Leave it out."
+        )
 
 
 def _checked(dtype: torch.dtype | None) -> torch.dtype | None:

@@ -29,7 +29,7 @@ from fanin.checkpoint.shards import INDEX, Shard
 from fanin.planning import Plan
 from fanin.report import bytes_text
 
-__all__ = ["Checkpoint", "Writing", "ready_to_write"]
+__all__ = ["Checkpoint", "Writing", "check_space", "check_writable", "ready_to_write"]
 
 
 def ready_to_write(
@@ -51,10 +51,11 @@ def ready_to_write(
         open_folder(path)
         if not force:
             check_folder(path, shards, small)
-        _check_writable(path)
+        check_writable(path)
         mine = processes.share(shards)
         remaining = tuple(shard for shard in mine if not is_finished(shard, path))
-        _check_space(path, remaining)
+        needed = sum(shard.nbytes for shard in remaining)
+        check_space(path, needed, replaced=[path / shard.name for shard in remaining])
     return Writing(path, plan, shards, small, processes, force, remaining)
 
 
@@ -186,9 +187,8 @@ def _write_tensor(
         on_bytes(piece.nbytes)
 
 
-def _check_space(path: Path, remaining: Sequence[Shard]) -> None:
-    needed = sum(shard.nbytes for shard in remaining)
-    replaced = (path / shard.name for shard in remaining)
+def check_space(path: Path, needed: int, *, replaced: Sequence[Path]) -> None:
+    """Refuse to write more bytes than the disk has room for, once some files are gone."""
     free = shutil.disk_usage(path).free + sum(p.stat().st_size for p in replaced if p.exists())
     if needed > free:
         raise CheckpointError(
@@ -197,7 +197,8 @@ def _check_space(path: Path, remaining: Sequence[Shard]) -> None:
         )
 
 
-def _check_writable(path: Path) -> None:
+def check_writable(path: Path) -> None:
+    """Refuse a folder without the right to write."""
     if not os.access(path, os.W_OK | os.X_OK):
         raise CheckpointError(
             f"write_checkpoint: a folder one may write to. Got {str(path)!r}. Choose another one."

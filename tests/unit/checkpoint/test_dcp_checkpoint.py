@@ -140,6 +140,29 @@ def test_after_an_error_it_begins_anew(
     assert write(tmp_path).is_complete
 
 
+_LIMITED = """
+import resource, sys
+from torch import nn
+from fanin.checkpoint import CheckpointError, write_checkpoint
+
+model = nn.Linear(512, 512)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6))
+try:
+    write_checkpoint(model, sys.argv[1], recipe="kaiming", seed=0, format="dcp")
+except CheckpointError as error:
+    print(error)
+"""
+
+
+def test_what_the_system_says_is_said(tmp_path: Path) -> None:
+    """A write that fails within `torch.save`, which reports something else."""
+    done = subprocess.run(
+        [sys.executable, "-c", _LIMITED, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert "File too large. format='dcp' is not resumed" in done.stdout
+    assert {path.name for path in tmp_path.iterdir()} == {"fanin_plan.json"}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -1,0 +1,180 @@
+"""A folder for `torch.distributed.checkpoint`, each tensor drawn when the writer asks for it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from fanin.checkpoint.contents import Stored
+from fanin.checkpoint.drawing import draw_region
+from fanin.checkpoint.errors import CheckpointError
+from fanin.checkpoint.files import whole_file
+from fanin.checkpoint.folder import dcp_files, foreign, open_folder, remove_foreign
+from fanin.checkpoint.writing import Checkpoint, check_space, check_writable
+from fanin.errors import FaninError
+from fanin.geometry import Region
+from fanin.planning import Plan
+
+if TYPE_CHECKING:
+    from torch.distributed.checkpoint.metadata import MetadataIndex
+
+__all__ = ["DcpWriting", "ready_to_write_dcp"]
+
+
+def ready_to_write_dcp(
+    path: Path, plan: Plan, stored: Sequence[Stored], small: Mapping[str, str], *, force: bool
+) -> DcpWriting:
+    """The work for a folder, which is made where it is not there.
+
+    Raises:
+        CheckpointError: when the folder cannot be written, holds a checkpoint, finished or not, or
+            its disk has too little room.
+    """
+    tensors = {each.name: each for one in stored for each in _under_each_name(one)}
+    writing = DcpWriting(path, plan, tensors, small, force)
+    with _explained(path):
+        open_folder(path)
+        if not force:
+            _check_empty(path, small)
+        check_writable(path)
+        check_space(path, writing.remaining_bytes, replaced=dcp_files(path) if force else ())
+    return writing
+
+
+@dataclass(frozen=True, slots=True)
+class DcpWriting:
+    """A checkpoint that is ready to be written.
+
+    Args:
+        path: the folder.
+        plan: what is drawn.
+        tensors: what is stored, by name; a tied tensor has several.
+        small: the other files: name and text.
+        force: whether files of another checkpoint are replaced.
+    """
+
+    path: Path
+    plan: Plan
+    tensors: Mapping[str, Stored]
+    small: Mapping[str, str]
+    force: bool
+
+    @property
+    def remaining_bytes(self) -> int:
+        """What is to be written."""
+        return sum(each.nbytes for each in self.tensors.values())
+
+    def run(self, on_bytes: Callable[[int], None] | None = None) -> Checkpoint:
+        """Write all files; after an error, none of those with tensors stays.
+
+        Raises:
+            CheckpointError: when the folder or the disk refuses.
+        """
+        with _explained(self.path):
+            if self.force:
+                remove_foreign(self.path, (), self.small)
+            for name, text in self.small.items():
+                with whole_file(self.path / name) as file:
+                    file.write(text.encode())
+            try:
+                _save(self.tensors, self.path, on_bytes)
+            except BaseException:
+                for path in dcp_files(self.path):
+                    path.unlink(missing_ok=True)
+                raise
+        names = tuple(path.name for path in dcp_files(self.path) if path.name != ".metadata")
+        size = self.remaining_bytes
+        return Checkpoint(self.path, self.plan, names, size, size, is_complete=True)
+
+
+def _save(
+    tensors: Mapping[str, Stored], path: Path, on_bytes: Callable[[int], None] | None
+) -> None:
+    # Imported here, as they take most of a second.
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
+    from torch.distributed.checkpoint.filesystem import FileSystemWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
+
+    class DrawingPlanner(DefaultSavePlanner):
+        """Plans with tensors on meta, and draws each when its turn to be written has come."""
+
+        def lookup_object(self, index: MetadataIndex) -> Tensor:
+            stored = tensors[index.fqn]
+            value = _whole(stored)
+            if on_bytes is not None:
+                on_bytes(stored.nbytes)
+            return value
+
+    # The writer keeps the tensors of a file until it is closed, hence a file for each. Nothing is
+    # copied ahead: the values are on the CPU.
+    writer = FileSystemWriter(
+        path, single_file_per_rank=False, thread_count=1, per_thread_copy_ahead=0
+    )
+    state = {
+        name: torch.empty(each.shape, dtype=each.dtype, device="meta")
+        for name, each in tensors.items()
+    }
+    failure: BaseException | None = None
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            save(state, storage_writer=writer, planner=DrawingPlanner(), no_dist=True)
+    except CheckpointException as error:  # no Exception: it may hold an interrupt
+        failure, _ = next(iter(error.failures.values()))
+    if failure is not None:  # raised here, where it keeps what led to it
+        raise failure
+
+
+def _whole(stored: Stored) -> Tensor:
+    if stored.step is None:
+        assert stored.value is not None
+        return stored.value.detach().cpu().contiguous()
+    out = torch.empty(stored.shape, dtype=stored.dtype, device="cpu")
+    draw_region(stored.step, Region.whole(stored.shape), out)
+    return out
+
+
+def _under_each_name(stored: Stored) -> Iterator[Stored]:
+    """Loading looks for every name of a model's state, those of ties included."""
+    for name in (stored.name, *stored.aliases):
+        yield replace(stored, name=name, aliases=())
+
+
+def _check_empty(path: Path, small: Mapping[str, str]) -> None:
+    for name, reason in foreign(path, (), small):
+        raise CheckpointError(
+            "write_checkpoint: format='dcp' begins in a folder without a checkpoint; it is not "
+            f"resumed. Got {str(path / name)!r}: {reason}. Name another folder, or replace it "
+            "with force=True (--force)."
+        )
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FaninError:
+        raise
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"write_checkpoint: cannot write to {str(path)!r}: {_reason(error)}. "
+            "format='dcp' is not resumed: the same call begins anew once that is mended."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What the system said: `torch.save` reports a position instead, as it ends its archive."""
+    context: BaseException | None = error
+    while context is not None:
+        if isinstance(context, OSError):
+            return context.strerror or str(context)
+        context = context.__context__
+    return str(error)
