@@ -121,7 +121,6 @@ USAGE, FAILURE = 2, 1
     [
         ("--seed 0 --out full", FAILURE, "seed 1, now 0"),
         ("--seed 1 --dtype float16 --out full", FAILURE, "dtypes float32, now float16"),
-        ("--out full", FAILURE, "begun with"),
         ("--out plain", FAILURE, "Got the file 'plain'"),
         ("--out missing/folder", FAILURE, "No such file or directory"),
         ("--out a --max-shard-size 5XB", USAGE, "As in --max-shard-size 5GB"),
@@ -142,6 +141,13 @@ def test_bad_input_is_one_message_and_changes_nothing(
     assert message in result.stderr
     assert result.stderr.count("Error:") == 1
     assert {path: path.stat().st_mtime_ns for path in here.rglob("*")} == before
+
+
+def test_the_same_command_without_a_seed_resumes(here: Path) -> None:
+    command = "init zoo:lenet -r kaiming --out folder --json"
+    first, again, other = (json.loads(run(command + end).stdout) for end in ("", "", " --force"))
+    assert again["checkpoint"]["written"] == 0
+    assert first["seed"] == again["seed"] != other["seed"]
 
 
 def test_force_replaces_a_checkpoint(here: Path) -> None:
@@ -186,7 +192,17 @@ def test_verify_names_the_first_difference(here: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("options", ["missing", "empty", "full --sample 2", "full --sample x"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        "missing",
+        "empty",
+        "full --sample 2",
+        "full --sample x",
+        "full --sample nan",
+        "full --sample inf",
+    ],
+)
 def test_verify_of_what_is_no_checkpoint(here: Path, options: str) -> None:
     Path("empty").mkdir()
     run(f"{INIT} --out full")

@@ -17,6 +17,7 @@ from fanin.checkpoint.drawing import draw_region
 from fanin.checkpoint.errors import CheckpointError
 from fanin.checkpoint.files import whole_file
 from fanin.checkpoint.folder import dcp_files, foreign, open_folder, remove_foreign
+from fanin.checkpoint.lock import locked
 from fanin.checkpoint.writing import Checkpoint, check_space, check_writable
 from fanin.errors import FaninError
 from fanin.geometry import Region
@@ -75,10 +76,13 @@ class DcpWriting:
         """Write all files; after an error, none of those with tensors stays.
 
         Raises:
-            CheckpointError: when the folder or the disk refuses.
+            CheckpointError: when the folder or the disk refuses, or when another run writes to the
+                folder, or has written a checkpoint since this one was prepared.
         """
-        with _explained(self.path):
-            if self.force:
+        with _explained(self.path), locked(self.path, rank=0):
+            if not self.force:
+                _check_empty(self.path, self.small)
+            else:
                 remove_foreign(self.path, (), self.small)
             for name, text in self.small.items():
                 with whole_file(self.path / name) as file:

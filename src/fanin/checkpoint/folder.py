@@ -119,12 +119,12 @@ def foreign(
 
 
 def _foreign_shard(path: Path, shard: Shard | None) -> str:
-    """Why a file is not of this checkpoint; ``""`` for one that is, finished or damaged."""
+    """Why a file is not of this checkpoint; ``""`` for one that is, finished or cut short."""
     if shard is None:
         return "a file that this checkpoint does not have"
     try:
         with path.open("rb") as file:
-            if file.read(len(shard.header)) == shard.header:
+            if shard.header.startswith(file.read(len(shard.header))):
                 return ""
         _, metadata = read_header(path)
     except (OSError, CheckpointError):

@@ -14,7 +14,7 @@ from torch import Tensor
 from fanin.checkpoint.contents import Stored
 from fanin.checkpoint.errors import CheckpointError
 from fanin.checkpoint.safetensors import as_bytes, tensor_chunks
-from fanin.errors import FaninError
+from fanin.errors import ArgumentError, FaninError
 from fanin.planning import Plan
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "differences",
     "plan_text",
     "read_plan",
+    "saved_seed",
     "tensor_digest",
     "value_digests",
 ]
@@ -81,7 +82,8 @@ def read_plan(folder: Path, *, functions: Iterable[Callable[..., Any]] = ()) -> 
     """The plan of a checkpoint.
 
     Raises:
-        CheckpointError: when there is none, or it cannot be read.
+        CheckpointError: when there is none, or it cannot be read, or when it needs a function that
+            is not passed.
     """
     path = folder / PLAN
     try:
@@ -89,12 +91,26 @@ def read_plan(folder: Path, *, functions: Iterable[Callable[..., Any]] = ()) -> 
         plan = Plan.from_json(text, functions=functions)
         entry = json.loads(text)[_KEY]
         return SavedPlan(plan, dict(entry["names"]), dict(entry["values"]), int(entry["files"]))
+    except ArgumentError as error:
+        raise CheckpointError(
+            f"{error}\nThis is about {str(path)!r}. Functions are passed in Python: "
+            "verify_checkpoint(folder, functions=[mine])."
+        ) from error
     except (OSError, ValueError, KeyError, TypeError, FaninError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise CheckpointError(
             f"verify: a folder that fanin wrote has a {PLAN}. Got {reason} for {str(path)!r}. "
             "Name the folder that write_checkpoint or fanin init wrote."
         ) from error
+
+
+def saved_seed(folder: Path) -> int | None:
+    """The seed that the folder's checkpoint was begun with; None where no plan tells."""
+    try:
+        seed = json.loads((folder / PLAN).read_text(encoding="utf-8"))["seed"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return seed if isinstance(seed, int) and 0 <= seed < 2**64 else None
 
 
 def differences(old: str, new: str) -> list[str] | None:

@@ -23,7 +23,7 @@ from fanin.errors import ArgumentError
 from fanin.geometry import Region
 from fanin.planning import Step
 
-__all__ = ["Verification", "verify_checkpoint"]
+__all__ = ["Verification", "checked_sample", "verify_checkpoint"]
 
 _PIECE = 4 << 20  # bytes compared at a time; also what a sample is made of
 
@@ -70,10 +70,7 @@ def verify_checkpoint(
         ArgumentError: for a sample outside of (0, 1].
         CheckpointError: when there is no plan, or when a file is missing or damaged as a whole.
     """
-    if not 0 < sample <= 1:
-        raise ArgumentError(
-            f"verify: a sample is a share above 0 and up to 1. Got {sample}. As in --sample 0.01."
-        )
+    sample = checked_sample(sample)
     folder = Path(path)
     saved = read_plan(folder, functions=functions)
     held = _tensors(folder, saved)
@@ -92,6 +89,15 @@ def verify_checkpoint(
         if found is not None:
             break
     return Verification(len(held), compared, elements, found)
+
+
+def checked_sample(sample: float) -> float:
+    """The share, which is above 0 and up to 1."""
+    if not 0 < sample <= 1:
+        raise ArgumentError(
+            f"verify: a sample is a share above 0 and up to 1. Got {sample}. As in --sample 0.01."
+        )
+    return sample
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from fanin.checkpoint.dcp import DcpWriting, ready_to_write_dcp
 from fanin.checkpoint.drawing import try_drawing
 from fanin.checkpoint.hugging_face import config_text, tied_names
 from fanin.checkpoint.processes import Processes
-from fanin.checkpoint.saved_plan import PLAN, contents_digest, plan_text, value_digests
+from fanin.checkpoint.saved_plan import PLAN, contents_digest, plan_text, saved_seed, value_digests
 from fanin.checkpoint.shards import INDEX, grouped, index_text, shards, size_in_bytes
 from fanin.checkpoint.writing import Checkpoint, Writing, ready_to_write
 from fanin.errors import ArgumentError, PlanError
@@ -59,7 +59,7 @@ def write_checkpoint(
             written; or a plan, for a model without persistent buffers.
         path: a folder; it is made where the one above it exists.
         recipe: for a module: as for `plan`, or the plan that was made for it.
-        seed: as for `plan`.
+        seed: as for `plan`; without it that of the run that is resumed, unless ``force``.
         dtype: of the floating-point parameters and buffers; without it each keeps its own.
         format: ``"safetensors"``, or ``"dcp"`` for what `torch.distributed.checkpoint.load` reads:
             a file for each tensor, which is drawn whole, all written by one process. Such a run is
@@ -67,7 +67,8 @@ def write_checkpoint(
         max_shard_size: bytes in a file, as a number or as ``"5GB"``; one tensor that is larger has
             a file of its own.
         rank: which of ``world_size`` processes this is; each writes its share of the files. Without
-            it the variables RANK and WORLD_SIZE that torchrun sets, else one process.
+            it the variables RANK and WORLD_SIZE that torchrun sets, else one process. Where only
+            one process of a job calls this, pass ``rank=0, world_size=1``.
         world_size: how many processes write; all of them call this with equal arguments.
         force: replace the files of another checkpoint in the folder.
         on_bytes: called with the bytes of each piece that was written.
@@ -140,6 +141,9 @@ def prepare_checkpoint(
     limit = size_in_bytes(max_shard_size)
     _check_format(format, processes, max_shard_size)
     model = model_or_plan if isinstance(model_or_plan, nn.Module) else None
+    is_planned = isinstance(model_or_plan, Plan) or isinstance(recipe, Plan)
+    if seed is None and not (is_planned or force or processes.count > 1):
+        seed = saved_seed(Path(path))
     plan = cast_plan(_plan(model_or_plan, recipe, seed, processes), _checked(dtype))
     for step in plan.steps:
         try_drawing(step)

@@ -23,6 +23,7 @@ from fanin.checkpoint.folder import (
     open_folder,
     remove_foreign,
 )
+from fanin.checkpoint.lock import locked
 from fanin.checkpoint.processes import Processes
 from fanin.checkpoint.saved_plan import PLAN
 from fanin.checkpoint.shards import INDEX, Shard
@@ -112,16 +113,19 @@ class Writing:
         """Write the files that are not there; those that are finished stay.
 
         Raises:
-            CheckpointError: when the folder or the disk refuses, or another process writes another
-                checkpoint into the folder.
+            CheckpointError: when the folder or the disk refuses, or when another run writes to the
+                folder, or has written another checkpoint since this one was prepared.
         """
-        with _explained(self.path):
+        with _explained(self.path), locked(self.path, self.processes.rank):
+            if not self.force:
+                check_folder(self.path, self.shards, self.small)
             self._make_room()
+            remaining = [each for each in self.remaining if not is_finished(each, self.path)]
             for name, text in self.small.items():
                 if name != INDEX:
                     self._write_text(name, text)
             buffers = Buffers(NUM_BUFFERS)
-            for shard in self.remaining:
+            for shard in remaining:
                 _write_shard(shard, self.path, buffers, on_bytes or _ignore)
             self._check_result()
             is_complete = all(is_finished(shard, self.path) for shard in self.shards)
@@ -132,7 +136,7 @@ class Writing:
             self.plan,
             tuple(shard.name for shard in self.shards),
             sum(each.nbytes for shard in self.shards for each in shard.stored),
-            self.remaining_bytes,
+            sum(each.nbytes for shard in remaining for each in shard.stored),
             is_complete,
         )
 

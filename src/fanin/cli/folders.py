@@ -12,6 +12,7 @@ from torch import nn
 
 from fanin.checkpoint import Checkpoint, prepare_checkpoint
 from fanin.checkpoint.processes import Processes
+from fanin.checkpoint.saved_plan import saved_seed
 from fanin.checkpoint.write import Format
 from fanin.cli import plans
 from fanin.cli.plans import Request, build, make_plan
@@ -33,13 +34,18 @@ class Share(NamedTuple):
     rank: int | None
     world_size: int | None
 
-    def checked_seed(self, seed: int | None) -> int:
-        """The seed; a fresh one only where no other process would need to know it."""
+    def checked_seed(self, seed: int | None, out: Path, *, force: bool) -> int:
+        """The seed; without one that of the run to resume, or a fresh one.
+
+        Several processes must be given theirs.
+        """
         if seed is None and Processes.of(self.rank, self.world_size).count > 1:
             raise ArgumentError(
                 "--seed: processes that share a checkpoint share a seed. Got none with several "
                 "processes. Pass the same --seed to each."
             )
+        if seed is None and not force:
+            seed = saved_seed(out)
         return plans.checked_seed(seed)
 
 

@@ -73,9 +73,8 @@ def init(
         )
     if out.suffix != ".safetensors":
         share = Share(max_shard_size or "5GB", format or "safetensors", rank, world_size)
-        request = Request(
-            model, recipe, share.checked_seed(seed), overrides or (), arguments or (), dtype
-        )
+        seed = share.checked_seed(seed, out, force=force)
+        request = Request(model, recipe, seed, overrides or (), arguments or (), dtype)
         write_folder(
             request, out, share=share, force=force, origin=_origin(request), as_json=as_json
         )

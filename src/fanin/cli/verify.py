@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from fanin.checkpoint import Verification, verify_checkpoint
+from fanin.checkpoint.verify import checked_sample
 from fanin.cli.options import AsJson
 from fanin.cli.transfer import transfer_progress
 from fanin.errors import ArgumentError, FaninError
@@ -30,7 +31,7 @@ def verify(
     """
     try:
         size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-        with transfer_progress("verifying", total=int(size * sample)) as advance:
+        with transfer_progress("verifying", total=int(size * checked_sample(sample))) as advance:
             found = verify_checkpoint(folder, sample=sample, on_bytes=advance)
     except (FaninError, OSError) as error:
         raise ArgumentError(str(error)) from error  # exit status 1 means that they differ

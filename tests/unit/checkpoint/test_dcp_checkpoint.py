@@ -18,6 +18,7 @@ from fanin import initializers
 from fanin.checkpoint import (
     Checkpoint,
     CheckpointError,
+    prepare_checkpoint,
     verify_checkpoint,
     write_checkpoint,
     writing,
@@ -238,3 +239,12 @@ def test_memory_is_that_of_two_tensors(tmp_path: Path) -> None:
     written, growth = map(int, done.stdout.split())
     assert written > 330e6
     assert growth < 120e6
+
+
+def test_another_checkpoint_may_come_after_the_first_check(tmp_path: Path) -> None:
+    late = prepare_checkpoint(deferred(), tmp_path, recipe=RULES, seed=4, format="dcp")
+    write(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(CheckpointError, match="seed 3, now 4"):
+        late.run()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -17,7 +17,13 @@ import torch
 from torch import nn
 
 import fanin
-from fanin.checkpoint import Checkpoint, CheckpointError, write_checkpoint, writing
+from fanin.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    prepare_checkpoint,
+    write_checkpoint,
+    writing,
+)
 from fanin.errors import ArgumentError
 
 
@@ -59,6 +65,15 @@ def truncated(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
+def empty(folder: Path) -> None:
+    (folder / "model-00002-of-00007.safetensors").write_bytes(b"")
+
+
+def half_header(folder: Path) -> None:
+    path = folder / "model-00002-of-00007.safetensors"
+    path.write_bytes(path.read_bytes()[:60])
+
+
 def half_written(folder: Path) -> None:
     path = folder / "model-00002-of-00007.safetensors"
     path.rename(folder / ".model-00002-of-00007.safetensors.a1b2.partial")
@@ -73,7 +88,9 @@ def without_plan(folder: Path) -> None:
     (folder / "fanin_plan.json").unlink()
 
 
-@pytest.mark.parametrize("damage", [lost, truncated, half_written, without_index, without_plan])
+@pytest.mark.parametrize(
+    "damage", [lost, truncated, empty, half_header, half_written, without_index, without_plan]
+)
 def test_what_is_missing_is_written_again(
     tmp_path: Path, whole: dict[str, bytes], damage: Callable[[Path], None]
 ) -> None:
@@ -83,6 +100,8 @@ def test_what_is_missing_is_written_again(
     assert content(folder) == whole
     assert again.written in (0, 1088)  # at most the one layer
 
+
+HIDDEN = (".partial", ".lock")  # what a killed run leaves until the next one
 
 # Forks a process for each folder it is told, before any thread was started.
 _SERVER = """
@@ -148,7 +167,7 @@ def test_a_killed_run_is_resumed_to_the_same_bytes(tmp_path: Path) -> None:
         folder = folders[number % len(folders)]
         server.write(folder, pieces=moments.randrange(16), delay=moments.random() / 50)
         found = content(folder) if folder.exists() else {}
-        whole = {name: text for name, text in found.items() if not name.endswith(".partial")}
+        whole = {name: text for name, text in found.items() if not name.endswith(HIDDEN)}
         assert whole.items() <= expected.items()
         states.add(frozenset(found))
     assert len(states) > 2
@@ -202,6 +221,33 @@ def test_another_checkpoint_is_refused_and_replaced_on_demand(
     write(tmp_path / "expected", **options)
     expected = content(tmp_path / "expected")
     assert content(folder) == expected | {"tokenizer.json": b"mine"}
+
+
+def test_without_a_seed_the_saved_one_is_taken(tmp_path: Path) -> None:
+    first = write(tmp_path / "a", seed=None)
+    lost(tmp_path / "a")
+    again = write(tmp_path / "a", seed=None)
+    assert (again.plan.seed, again.written) == (first.plan.seed, 1088)
+    assert write(tmp_path / "a", seed=None, force=True).plan.seed != first.plan.seed
+
+
+def test_another_checkpoint_may_come_after_the_first_check(tmp_path: Path) -> None:
+    late, early = (
+        prepare_checkpoint(model(), tmp_path, recipe="kaiming", seed=seed) for seed in (0, 1)
+    )
+    early.run()
+    before = content(tmp_path)
+    with pytest.raises(CheckpointError, match="seed 1, now 0"):
+        late.run()
+    assert content(tmp_path) == before
+
+
+def test_an_equal_checkpoint_may_come_after_the_first_check(tmp_path: Path) -> None:
+    late, early = (
+        prepare_checkpoint(model(), tmp_path, recipe="kaiming", seed=0) for _ in range(2)
+    )
+    assert early.run().written > 0
+    assert late.run().written == 0
 
 
 def test_force_keeps_what_is_finished(tmp_path: Path, whole: dict[str, bytes]) -> None:
@@ -284,6 +330,22 @@ def test_another_run_in_the_same_folder_is_noticed(tmp_path: Path) -> None:
 
     with pytest.raises(CheckpointError, match="one run at a time"):
         write(tmp_path, on_bytes=meddle)
+
+
+def test_one_run_at_a_time_writes_a_share(tmp_path: Path, whole: dict[str, bytes]) -> None:
+    folder = tmp_path / "shared"
+    messages: list[str] = []
+
+    def meanwhile(count: int) -> None:
+        if not messages:
+            with pytest.raises(CheckpointError, match="another process writes this folder") as info:
+                write(folder, rank=0, world_size=2)
+            messages.append(str(info.value))
+            assert not write(folder, rank=1, world_size=2).is_complete
+
+    assert write(folder, rank=0, world_size=2, on_bytes=meanwhile).is_complete
+    assert len(messages) == 1
+    assert content(folder) == whole
 
 
 @pytest.mark.parametrize("count", [2, 3, 9])

@@ -150,6 +150,33 @@ def test_a_wrapper_is_in_no_name(tmp_path: Path) -> None:
     assert loaded(tmp_path).keys() == {"weight", "bias", "n_averaged"}
 
 
+class _Config:
+    def to_json_string(self, *, use_diff: bool) -> str:
+        return "{}"
+
+
+class Configured(nn.Linear):
+    config = _Config()
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        nn.Module.eval,
+        nn.DataParallel,
+        lambda model: torch.compile(model, backend="eager"),
+        lambda model: torch.compile(nn.DataParallel(model), backend="eager"),
+        nn.utils.parametrizations.weight_norm,
+    ],
+)
+def test_the_configuration_is_that_of_the_model_inside(
+    tmp_path: Path, wrap: Callable[[nn.Module], nn.Module]
+) -> None:
+    write_checkpoint(wrap(Configured(3, 2)), tmp_path, recipe="kaiming", seed=1)
+    content = json.loads((tmp_path / "config.json").read_text())
+    assert content == {"architectures": ["Configured"], "dtype": "float32"}
+
+
 def test_a_part_has_its_names_in_the_whole(tmp_path: Path) -> None:
     whole = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     plan = fanin.plan(whole[1], "kaiming", seed=1, prefix="1")
