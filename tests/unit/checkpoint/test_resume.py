@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -151,19 +152,27 @@ class Server:
             count += line == "piece"
             if child and count == pieces:
                 time.sleep(delay)
-                os.kill(child, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it may have ended by now
+                    os.kill(child, signal.SIGKILL)
                 pieces = None
 
 
-def test_a_killed_run_is_resumed_to_the_same_bytes(tmp_path: Path) -> None:
-    """SIGKILL at random moments, several times over one folder; then a run to its end."""
-    server = Server()
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    with made.process:
+        yield made
+        made.process.communicate("")
+
+
+def test_a_killed_run_is_resumed_to_the_same_bytes(tmp_path: Path, server: Server) -> None:
+    """SIGKILL at 20 random moments, several times over one folder; then a run to its end."""
     server.write(tmp_path / "whole")
     expected = content(tmp_path / "whole")
     moments = random.Random(5)
     folders = [tmp_path / f"killed-{number}" for number in range(4)]
     states = set()
-    for number in range(12):
+    for number in range(20):
         folder = folders[number % len(folders)]
         server.write(folder, pieces=moments.randrange(16), delay=moments.random() / 50)
         found = content(folder) if folder.exists() else {}
@@ -174,7 +183,6 @@ def test_a_killed_run_is_resumed_to_the_same_bytes(tmp_path: Path) -> None:
     for folder in folders:
         server.write(folder)
         assert content(folder) == expected
-    server.process.communicate("")
 
 
 def other_shard(folder: Path) -> None:
