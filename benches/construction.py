@@ -11,7 +11,6 @@ The values are checked after the clock has stopped.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import math
 import statistics
@@ -30,7 +29,7 @@ from fanin.model.construction import deferred, materialize
 from fanin.model.construction.pages import advise_large_pages
 from fanin.report import Column, Table
 from presentation import machine
-from rounds import ratio
+from rounds import race_options, ratio
 
 _STD = 0.02  # of the weights of GPT-2
 _RECIPE = {"**": initializers.normal(std=_STD)}
@@ -58,7 +57,7 @@ print(peak() - before - size, size)
 
 
 def main() -> None:
-    options = _options()
+    options = race_options("building models, with fanin and without")
     torch.set_num_threads(options.threads)
     rows = []
     for race in (
@@ -200,14 +199,6 @@ def _check(model: nn.Module) -> None:
 
 def _time(seconds: float) -> str:
     return f"{seconds * 1e3:.0f} ms"
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="building models, with fanin and without")
-    parser.add_argument("--pairs", type=int, default=5, help="rounds, after one that is not timed")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name contains TEXT")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from fanin.report import Column, Table
 from peers import jax_version
 from rounds import ratio
 
-__all__ = ["Result", "as_json", "as_text"]
+__all__ = ["Result", "as_json", "as_text", "machine"]
 
 IMPORT_LIMIT = 0.080  # seconds that `import fanin` may take once torch is imported
 PEERS = ("NumPy", "JAX")

@@ -25,7 +25,7 @@ from fanin import zoo
 from fanin.probing import probe
 from fanin.report import Column, Table
 from presentation import machine
-from rounds import ratio, timed_rounds
+from rounds import race_options, ratio, timed_rounds
 
 _LIMIT = 1.5  # times the passes themselves
 _MEBIBYTE = 2**20
@@ -52,7 +52,7 @@ print(peak() - before)
 
 
 def main() -> None:
-    options = _options()
+    options = race_options("passes with and without a probe")
     torch.set_num_threads(options.threads)
     rows = [race.row(options) for race in RACES if options.only in race.name]
     names = ("passes", "probe", "ratio", "passes", "probe", "largest activation")
@@ -153,14 +153,6 @@ def _growth(name: str, side: str, threads: int) -> int:
     command = [sys.executable, "-c", program]
     runs = [subprocess.run(command, capture_output=True, check=True, text=True) for _ in range(3)]
     return int(statistics.median(int(run.stdout) for run in runs))
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="passes with and without a probe")
-    parser.add_argument("--pairs", type=int, default=5, help="rounds, after one that is not timed")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name contains TEXT")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

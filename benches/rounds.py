@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
 import statistics
 import subprocess
@@ -9,7 +10,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-__all__ = ["extra_import_seconds", "ratio", "timed_rounds"]
+import torch
+
+__all__ = ["extra_import_seconds", "race_options", "ratio", "timed_rounds"]
 
 # Seconds before each run: the workers of a thread pool go on spinning after their work is done
 # (OpenMP's for milliseconds), on the processor that the next contender needs.
@@ -54,3 +57,12 @@ def extra_import_seconds(module: str, after: str, count: int) -> float:
         for _ in range(count + 1)
     ]
     return statistics.median(runs[1:])  # the first may compile bytecode
+
+
+def race_options(description: str) -> argparse.Namespace:
+    """``--pairs``, ``--threads`` and ``--only`` of a benchmark with a row for each race."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--pairs", type=int, default=5, help="rounds, after one that is not timed")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name contains TEXT")
+    return parser.parse_args()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 import torch
@@ -129,7 +128,7 @@ def initialize(
     _every_one_is_written(without_memory, written)
     if without_memory or device is not None or dtype is not None:
         materialize(model, device=device, dtype=dtype, buffers={s.name for s in buffers(model)})
-        made = _cast(made, dtype)
+        made = made.cast(dtype)
     made.apply(model, on_step=on_step)
     return made
 
@@ -162,16 +161,6 @@ def _every_one_is_written(without_memory: Iterable[str], written: set[str]) -> N
             + "\nLoad them first, after fanin.model.construction.materialize(model), or let a rule "
             "write them."
         )
-
-
-def _cast(made: Plan, dtype: torch.dtype | None) -> Plan:
-    """The plan for a model whose floating-point tensors have this dtype."""
-    if dtype is None:
-        return made
-    steps = (
-        replace(step, dtype=dtype) if step.dtype.is_floating_point else step for step in made.steps
-    )
-    return replace(made, steps=tuple(steps))
 
 
 def _recipe(recipe: RecipeLike) -> Recipe:

@@ -16,7 +16,7 @@ from fanin.geometry import is_dtensor
 from fanin.model import Site, buffers, sites
 from fanin.planning import Plan, Step
 
-__all__ = ["Stored", "cast_plan", "contents", "contents_of_plan"]
+__all__ = ["Stored", "contents", "contents_of_plan"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -98,14 +98,6 @@ def contents_of_plan(plan: Plan) -> tuple[Stored, ...]:
     return tuple(
         Stored(step.name, step.aliases, step.shape, step.dtype, step=step) for step in plan.steps
     )
-
-
-def cast_plan(plan: Plan, dtype: torch.dtype | None) -> Plan:
-    """The plan for a model whose floating-point tensors have this dtype."""
-    if dtype is None:
-        return plan
-    steps = (replace(s, dtype=dtype) if s.dtype.is_floating_point else s for s in plan.steps)
-    return replace(plan, steps=tuple(steps))
 
 
 def _of_step(step: Step, places: Mapping[str, Site], dtype: torch.dtype | None) -> Iterator[Stored]:

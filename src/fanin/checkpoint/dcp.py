@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from fanin.checkpoint.contents import Stored
-from fanin.checkpoint.drawing import draw_region
 from fanin.checkpoint.errors import CheckpointError
 from fanin.checkpoint.files import whole_file
 from fanin.checkpoint.folder import dcp_files, foreign, open_folder, remove_foreign
@@ -142,7 +141,7 @@ def _whole(stored: Stored) -> Tensor:
         assert stored.value is not None
         return stored.value.detach().cpu().contiguous()
     out = torch.empty(stored.shape, dtype=stored.dtype, device="cpu")
-    draw_region(stored.step, Region.whole(stored.shape), out)
+    stored.step.draw_region(Region.whole(stored.shape), out)
     return out
 
 

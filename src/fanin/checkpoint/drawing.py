@@ -10,11 +10,10 @@ from torch import Tensor
 from fanin import fills
 from fanin.checkpoint.contents import Stored
 from fanin.checkpoint.safetensors import tensor_chunks
-from fanin.drawing import draw
 from fanin.geometry import Region
 from fanin.planning import Step
 
-__all__ = ["PIECE", "Buffers", "chunks", "draw_region", "is_piecewise", "try_drawing"]
+__all__ = ["PIECE", "Buffers", "chunks", "is_piecewise", "try_drawing"]
 
 # Bytes drawn at a time. Large enough that a call costs nothing beside its work; three such buffers
 # and the interpreter are all the memory that a checkpoint of elementwise fills takes.
@@ -58,23 +57,12 @@ def chunks(stored: Stored, buffers: Buffers) -> Iterator[Tensor]:
             if region.numel:
                 nbytes = region.numel * stored.dtype.itemsize
                 out = buffers.take(region.local_shape, stored.dtype, nbytes)
-                draw_region(step, region, out)
+                step.draw_region(region, out)
                 yield out
     else:
         whole = torch.empty(stored.shape, dtype=stored.dtype, device="cpu")
-        draw_region(step, Region.whole(stored.shape), whole)
+        step.draw_region(Region.whole(stored.shape), whole)
         yield from tensor_chunks(whole)
-
-
-def draw_region(step: Step, region: Region, out: Tensor) -> None:
-    """Write the region of a step's tensor, the row of zeros of an embedding included."""
-    if step.fill is None or step.key is None:
-        return
-    draw(step.fill, step.key, region, out)
-    row = step.padding_row
-    if row is not None:
-        for local, _ in region.overlaps(0, row, row + 1):
-            out[local].zero_()
 
 
 def is_piecewise(fill: fills.Fill) -> bool:
@@ -93,4 +81,4 @@ def try_drawing(step: Step) -> None:
         return
     nothing = Region.block(step.shape, [slice(0, 0)] * len(step.shape))
     if nothing.shape:
-        draw_region(step, nothing, torch.empty(nothing.local_shape, dtype=step.dtype, device="cpu"))
+        step.draw_region(nothing, torch.empty(nothing.local_shape, dtype=step.dtype, device="cpu"))

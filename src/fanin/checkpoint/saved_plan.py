@@ -16,12 +16,14 @@ from fanin.checkpoint.errors import CheckpointError
 from fanin.checkpoint.safetensors import as_bytes, tensor_chunks
 from fanin.errors import ArgumentError, FaninError
 from fanin.planning import Plan
+from fanin.stream import STREAM_VERSION
 
 __all__ = [
     "PLAN",
     "SavedPlan",
     "contents_digest",
     "differences",
+    "origin",
     "plan_text",
     "read_plan",
     "saved_seed",
@@ -143,3 +145,17 @@ def _dtypes(content: Any) -> str:
 
 def _hash(content: bytes = b"") -> Any:
     return hashlib.blake2b(content, digest_size=8)
+
+
+def origin(plan: Plan) -> dict[str, str]:
+    """What the header of a file says of where its values are from."""
+    from fanin import __version__  # defined after the package's imports
+
+    return {
+        "format": "pt",
+        "fanin.version": __version__,
+        "fanin.stream_version": str(STREAM_VERSION),
+        "fanin.recipe": plan.recipe,
+        "fanin.seed": str(plan.seed),
+        "fanin.fingerprint": plan.fingerprint(),
+    }

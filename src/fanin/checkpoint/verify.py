@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fanin.checkpoint.comparison import Difference, first_difference, tolerance
-from fanin.checkpoint.drawing import draw_region, is_piecewise
+from fanin.checkpoint.drawing import is_piecewise
 from fanin.checkpoint.errors import CheckpointError
 from fanin.checkpoint.folder import dcp_files
 from fanin.checkpoint.safetensors import Held, read_header
@@ -117,7 +117,7 @@ class _Unit:
                 return None
             return Difference(self.name, None, f"bytes of digest {self.digest}", f"digest {digest}")
         expected = torch.empty(self.region.local_shape, dtype=held.dtype, device="cpu")
-        draw_region(self.step, self.region, expected)
+        self.step.draw_region(self.region, expected)
         allowed = tolerance(self.step.fill) if self.step.fill is not None else 0.0
         return first_difference(self.name, self.region, expected, found, allowed=allowed)
 

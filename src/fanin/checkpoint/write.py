@@ -10,19 +10,25 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from fanin.checkpoint.contents import cast_plan, contents, contents_of_plan
+from fanin.checkpoint.contents import contents, contents_of_plan
 from fanin.checkpoint.dcp import DcpWriting, ready_to_write_dcp
 from fanin.checkpoint.drawing import try_drawing
 from fanin.checkpoint.hugging_face import config_text, tied_names
 from fanin.checkpoint.processes import Processes
-from fanin.checkpoint.saved_plan import PLAN, contents_digest, plan_text, saved_seed, value_digests
+from fanin.checkpoint.saved_plan import (
+    PLAN,
+    contents_digest,
+    origin,
+    plan_text,
+    saved_seed,
+    value_digests,
+)
 from fanin.checkpoint.shards import INDEX, grouped, index_text, shards, size_in_bytes
 from fanin.checkpoint.writing import Checkpoint, Writing, ready_to_write
 from fanin.errors import ArgumentError, PlanError
 from fanin.initialization import RecipeLike
 from fanin.initialization import plan as make_plan
 from fanin.planning import Plan
-from fanin.stream import STREAM_VERSION
 
 __all__ = ["Format", "prepare_checkpoint", "write_checkpoint"]
 
@@ -144,7 +150,7 @@ def prepare_checkpoint(
     is_planned = isinstance(model_or_plan, Plan) or isinstance(recipe, Plan)
     if seed is None and not (is_planned or force or processes.count > 1):
         seed = saved_seed(Path(path))
-    plan = cast_plan(_plan(model_or_plan, recipe, seed, processes), _checked(dtype))
+    plan = _plan(model_or_plan, recipe, seed, processes).cast(_checked(dtype))
     for step in plan.steps:
         try_drawing(step)
     if model is None:
@@ -160,7 +166,7 @@ def prepare_checkpoint(
         small["config.json"] = config
     if format == "dcp":
         return ready_to_write_dcp(Path(path), plan, stored, small, force=force)
-    parts = shards(groups, {**_origin(plan), "fanin.contents": digest, **(metadata or {})})
+    parts = shards(groups, {**origin(plan), "fanin.contents": digest, **(metadata or {})})
     if len(parts) > 1:
         small[INDEX] = index_text(parts)
     return ready_to_write(Path(path), plan, parts, small, processes=processes, force=force)
@@ -219,16 +225,3 @@ def _checked(dtype: torch.dtype | None) -> torch.dtype | None:
             "Write torch.bfloat16."
         )
     return dtype
-
-
-def _origin(plan: Plan) -> dict[str, str]:
-    from fanin import __version__  # defined after the package's imports
-
-    return {
-        "format": "pt",
-        "fanin.version": __version__,
-        "fanin.stream_version": str(STREAM_VERSION),
-        "fanin.recipe": plan.recipe,
-        "fanin.seed": str(plan.seed),
-        "fanin.fingerprint": plan.fingerprint(),
-    }

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from torch import nn
 
-import fanin
+from fanin.checkpoint.saved_plan import origin as plan_origin
 from fanin.checkpoint.write import Format
 from fanin.cli.files import check_target, whole_file
 from fanin.cli.folders import Share, summary, write_folder
@@ -24,7 +24,6 @@ from fanin.model import sites
 from fanin.planning import Plan
 from fanin.planning.describe import observed_std
 from fanin.report import bytes_text
-from fanin.stream import STREAM_VERSION
 
 __all__ = ["init", "plan"]
 
@@ -126,16 +125,7 @@ def _origin(request: Request) -> dict[str, str]:
 
 def _save(model: nn.Module, made: Plan, out: Path, *, force: bool, origin: dict[str, str]) -> None:
     tensors, ties = stored_tensors(model)
-    metadata = {
-        "format": "pt",
-        "fanin.version": fanin.__version__,
-        "fanin.stream_version": str(STREAM_VERSION),
-        "fanin.recipe": made.recipe,
-        "fanin.seed": str(made.seed),
-        "fanin.fingerprint": made.fingerprint(),
-        **origin,
-        **ties,
-    }
+    metadata = {**plan_origin(made), **origin, **ties}
     total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     with (
         whole_file(out, force=force) as file,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -74,6 +74,13 @@ class Plan:
             _execute(step, site)
             if on_step is not None:
                 on_step(step)
+
+    def cast(self, dtype: torch.dtype | None) -> Plan:
+        """The plan for the model with its floating-point tensors in this dtype; None: as it is."""
+        if dtype is None:
+            return self
+        steps = (replace(s, dtype=dtype) if s.dtype.is_floating_point else s for s in self.steps)
+        return replace(self, steps=tuple(steps))
 
     def fingerprint(self) -> str:
         """16 hex digits of what will be drawn and where: equal ones write equal bits."""

@@ -64,9 +64,12 @@ class Step:
 
     def draw(self, out: Tensor) -> None:
         """Write what the step says into a tensor, or into what this process holds of a DTensor."""
+        self.draw_region(Region.of(out), out)
+
+    def draw_region(self, region: Region, out: Tensor) -> None:
+        """Write a region of what the step says, an embedding's row of zeros included."""
         if self.fill is None or self.key is None:
             return
-        region = Region.of(out)
         draw(self.fill, self.key, region, out)
         row = self.padding_row
         if row is not None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fanin.errors import ArgumentError
-from fanin.probing.showing.files import save
+from fanin.probing.showing.files import Showable
 from fanin.probing.showing.tables import tables_html
 from fanin.probing.signal_report import SignalReport
 from fanin.report import Column, Table, number_text
@@ -23,7 +22,7 @@ _MOST_ROWS = 25
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Comparison:
+class Comparison(Showable):
     """Reports of several runs, of one model or of several, and what each is called.
 
     A prompt, a notebook and ``print(comparison)`` show the verdicts, then the rms of outputs
@@ -93,18 +92,6 @@ class Comparison:
         """The reports as JSON text: one as an object, several as a list of them."""
         texts = [report.to_json() for report in self.reports]
         return texts[0] if len(texts) == 1 else f"[{','.join(texts)}]"
-
-    def save(self, path: str | Path) -> None:
-        """Write ``.html`` (a page that needs no network), ``.png`` (the plot) or ``.json``.
-
-        Args:
-            path: of the file; its suffix says which.
-
-        Raises:
-            ArgumentError: for another suffix.
-            FaninError: without the libraries that a page or a plot needs.
-        """
-        save(self, path)
 
     def __str__(self) -> str:
         return f"{self.verdicts_table()}\n\n{self.table()}"

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fanin.probing.rows import SignalRow, WeightRow
 from fanin.probing.showing.export import report_dataframe, report_from_json, report_json
-from fanin.probing.showing.files import save
+from fanin.probing.showing.files import Showable
 from fanin.probing.showing.tables import curves_text, notebook_html, signal_series, signals_table
 from fanin.probing.showing.tables import weights_table as table_of_weights
 from fanin.probing.verdicts.verdict import Verdict, verdict_of
@@ -26,7 +25,7 @@ __all__ = ["SignalReport"]
 
 
 @dataclass(frozen=True, repr=False)
-class SignalReport:
+class SignalReport(Showable):
     """Signals and gradients through a model, call by call, and what they mean.
 
     A prompt, a notebook and ``print(report)`` show the verdict, curves over depth, and a table.
@@ -135,18 +134,6 @@ class SignalReport:
         from fanin.probing.showing.plots import report_figure
 
         return report_figure(self)
-
-    def save(self, path: str | Path) -> None:
-        """Write ``.html`` (a page that needs no network), ``.png`` (the plot) or ``.json``.
-
-        Args:
-            path: of the file; its suffix says which.
-
-        Raises:
-            ArgumentError: for another suffix.
-            FaninError: without the libraries that a page or a plot needs.
-        """
-        save(self, path)
 
     @staticmethod
     def compare(*reports: SignalReport, names: Sequence[str] | None = None) -> Comparison:

@@ -148,7 +148,7 @@ class Parametrized:
             return self._sentence(
                 "what the weight is computed from has memory",
                 f"{meta[0]!r} on the meta device",
-                'Call model.to_empty(device="cpu") first',
+                "Call fanin.model.construction.materialize(model) first",
             )
         try:
             with torch.no_grad(), self._same_random_numbers():

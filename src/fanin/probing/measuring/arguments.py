@@ -98,6 +98,5 @@ def _check_values(model: nn.Module) -> None:
     if meta:
         raise PlanError(
             f"probe: every parameter and buffer has values. Got the meta device for {some(meta)}. "
-            'Initialize the model first: model.to_empty(device="cpu"), then fanin.initialize(model)'
-            "."
+            'Initialize the model first: fanin.initialize(model, recipe, device="cpu").'
         )
