@@ -7,7 +7,7 @@ from fanin.model.globs import is_literal, matches
 from fanin.model.parametrized import Parametrized
 from fanin.model.site import Entry, Site
 from fanin.model.types import module_type
-from fanin.model.view import buffers, entries, sites
+from fanin.model.view import buffers, entries, modules, sites
 
 __all__ = [
     "Entry",
@@ -20,6 +20,7 @@ __all__ = [
     "matches",
     "missing_adapter",
     "module_type",
+    "modules",
     "register_adapter",
     "sites",
 ]

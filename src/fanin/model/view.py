@@ -16,7 +16,7 @@ from fanin.model.parametrized import parametrized
 from fanin.model.site import Entry, Site
 from fanin.model.wrappers import wrapped_attribute
 
-__all__ = ["buffers", "entries", "identity", "sites"]
+__all__ = ["buffers", "entries", "identity", "modules", "sites"]
 
 
 def entries(
@@ -73,6 +73,13 @@ def sites(model: nn.Module, *, prefix: str = "") -> Iterator[Site]:
     """Every place where a parameter hangs, in registration order, shared ones at each place."""
     for place in _walk(model, _start(prefix), "", ()):
         yield from _parameters(*place)
+
+
+def modules(model: nn.Module) -> tuple[tuple[str, nn.Module], ...]:
+    """Canonical name and module of every place, in registration order, shared ones at each."""
+    return tuple(
+        (name.removesuffix("."), parents[-1]) for name, _, parents in _walk(model, "", "", ())
+    )
 
 
 def buffers(model: nn.Module, *, prefix: str = "") -> Iterator[Site]:

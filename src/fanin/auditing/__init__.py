@@ -1,0 +1,10 @@
+"""Findings about a model's start, each with a code."""
+
+from __future__ import annotations
+
+from fanin.auditing.audit import audit
+from fanin.auditing.checks import CHECKS
+from fanin.auditing.finding import Check, Finding
+from fanin.auditing.findings import Audit
+
+__all__ = ["CHECKS", "Audit", "Check", "Finding", "audit"]
