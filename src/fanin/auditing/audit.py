@@ -80,7 +80,8 @@ def audit(
         )
     evidence = gather(model, plan=plan)
     if inputs is not None and not evidence.without_memory:
-        evidence = signals_of(evidence, inputs, loss=loss)
+        seen = signals_of(model, evidence.weights, inputs, loss=loss, plan=plan)
+        evidence = replace(evidence, signals=seen, notes=seen.report.notes)
     return examine(evidence, checks, title=module_type(model).__name__)
 
 

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from torch import Tensor, nn
+from torch import nn
 
 from fanin.auditing.budget import Budget
+from fanin.auditing.signals import Signals
 from fanin.auditing.weights import Weight, weight_of
 from fanin.errors import ArgumentError
 from fanin.geometry import is_dtensor
 from fanin.model import Entry, Site, buffers, entries, modules
 from fanin.planning import Plan
-from fanin.probing.signal_report import SignalReport
 
 __all__ = ["Evidence", "gather"]
 
@@ -28,8 +28,7 @@ class Evidence:
         weights: its parameters that have memory, tied ones once, in registration order.
         buffers: likewise; of floating-point numbers.
         without_memory: names of parameters and buffers on the meta device, or lazy.
-        signals: of a probe; None without inputs.
-        outputs: what the model returned for the inputs, in one tensor; None without.
+        signals: what a forward and a backward pass show; None without inputs.
         plan: what the weights should be; None without one.
         budget: of each statistical check; the audit sets it.
         notes: what the audit has to say besides findings.
@@ -39,8 +38,7 @@ class Evidence:
     weights: tuple[Weight, ...]
     buffers: tuple[Weight, ...] = ()
     without_memory: tuple[str, ...] = ()
-    signals: SignalReport | None = None
-    outputs: Tensor | None = None
+    signals: Signals | None = None
     plan: Plan | None = None
     budget: Budget = field(default_factory=lambda: Budget.for_checks(1))
     notes: tuple[str, ...] = ()

@@ -1,23 +1,171 @@
-"""What inputs show: a probe's report, and the outputs."""
+"""`Signals`: what one forward and one backward pass show, besides what a probe measures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from fanin.auditing.evidence import Evidence
+from fanin.auditing.weights import Weight
+from fanin.model.wrappers import unwrapped
+from fanin.planning import Plan
+from fanin.probing.measuring.tensors import measurable, signal, tensors_in
 from fanin.probing.probe import probe
+from fanin.probing.signal_report import SignalReport
 
-__all__ = ["signals_of"]
+__all__ = ["Classes", "Signals", "signals_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """A loss that is a cross-entropy: over how many classes, and the std of its logits."""
+
+    count: int
+    logits_std: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Signals:
+    """What the passes show.
+
+    Args:
+        report: of the probe.
+        outputs: the tensor that stands for what the model returned; None where there is none.
+        given: the tensor that stands for what went in.
+        arrived: for each weight that a gradient arrived at, how many of its outputs got none, and
+            how many there are; a weight without axes is one output.
+        classes: of the loss; None where it is no cross-entropy.
+    """
+
+    report: SignalReport
+    outputs: Tensor | None
+    given: Tensor | None
+    arrived: Mapping[str, tuple[int, int]]
+    classes: Classes | None = None
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What hooks see go by."""
+
+    output: Any = None
+    arrived: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def signals_of(
-    evidence: Evidence, inputs: object, *, loss: Callable[[Any], Tensor] | None = None
-) -> Evidence:
-    """The evidence, and what one forward and one backward pass add to it."""
-    assert evidence.model is not None
-    report = probe(evidence.model, inputs, loss=loss, plan=evidence.plan)
-    return replace(evidence, signals=report, notes=(*evidence.notes, *report.notes))
+    model: nn.Module,
+    weights: tuple[Weight, ...],
+    inputs: object,
+    *,
+    loss: Callable[[Any], Tensor] | None = None,
+    plan: Plan | None = None,
+) -> Signals:
+    """Run the two passes; the model is left as it was.
+
+    Raises:
+        ProbeError: when one of them raises.
+        ArgumentError: when the loss or the plan does not fit.
+    """
+    seen = _Seen()
+    with _watching(unwrapped(model), weights, seen):
+        report = probe(model, inputs, loss=loss, plan=plan)
+    output = seen.output
+    tensor = signal(measurable(_without_loss(output)))
+    given = next((each for each in tensors_in(inputs) if each.dim()), None)
+    classes = _classes(output, loss) if report.loss is not None else None
+    return Signals(report, tensor, given, seen.arrived, classes)
+
+
+@contextmanager
+def _watching(model: nn.Module, weights: tuple[Weight, ...], seen: _Seen) -> Iterator[None]:
+    def keep(module: nn.Module, args: object, output: object) -> None:
+        seen.output = _detached(output)
+
+    with ExitStack() as hooks:
+        hooks.callback(model.register_forward_hook(keep).remove)
+        for weight in weights:
+            if weight.site is None or weight.site.through is not None:
+                continue
+            parameter: Any = weight.site.tensor
+            if parameter.requires_grad:
+                arrive = partial(_arrive, seen, weight)
+                hooks.callback(parameter.register_hook(arrive).remove)
+        yield
+
+
+def _arrive(seen: _Seen, weight: Weight, gradient: Tensor) -> None:
+    """Count the outputs whose weights get a gradient of exactly 0."""
+    if gradient.is_sparse:
+        return
+    layout = weight.layout
+    if layout is not None and weight.is_matrix and not layout.is_lookup:
+        units = (*layout.batch_axes, *layout.out_axes)
+        others = [axis for axis in range(gradient.dim()) if axis not in units]
+        largest = gradient.detach().abs().amax(others) if others else gradient.detach().abs()
+    else:
+        largest = gradient.detach().abs().max() if gradient.numel() else gradient.detach()
+    seen.arrived[weight.name] = (int((largest == 0).sum()), max(largest.numel(), 1))
+
+
+def _detached(output: Any) -> Any:
+    """The output without its graph; what is no tensor or mapping of tensors as it is."""
+    if isinstance(output, Tensor):
+        return output.detach()
+    if isinstance(output, Mapping):
+        return {key: _detached(item) for key, item in output.items()}
+    if isinstance(output, tuple | list):
+        return [_detached(item) for item in output]
+    return output
+
+
+def _without_loss(output: Any) -> Any:
+    if isinstance(output, Mapping):
+        return {key: item for key, item in output.items() if key != "loss"}
+    return output
+
+
+def _classes(output: Any, loss: Callable[[Any], Tensor] | None) -> Classes | None:
+    """What a cross-entropy compares: the loss of a model's own is believed to be one of logits.
+
+    A given loss is one if it does not change when each sample's logits move by a number of its
+    own, and does when single ones do.
+    """
+    if loss is None:
+        logits = output.get("logits") if isinstance(output, Mapping) else None
+        if not isinstance(logits, Tensor) or logits.dim() < 2 or logits.shape[-1] < 3:
+            return None
+        return Classes(logits.shape[-1], _spread(logits, -1))
+    if not isinstance(output, Tensor) or output.dim() < 2 or not output.is_floating_point():
+        return None
+    for dim in dict.fromkeys((output.dim() - 1, 1)):
+        if output.shape[dim] >= 2 and _ignores_shifts(loss, output, dim):
+            return Classes(output.shape[dim], _spread(output, dim))
+    return None
+
+
+def _ignores_shifts(loss: Callable[[Any], Tensor], output: Tensor, dim: int) -> bool:
+    output = output.double()  # large logits leave no room for a shift in float32
+    steps = torch.arange(output.numel(), dtype=output.dtype, device=output.device)
+    waves = steps.mul_(0.7).sin_().reshape(output.shape) * max(_spread(output, dim), 1.0)
+    with torch.no_grad():
+        try:
+            as_is, shifted, moved = (
+                float(loss(logits))
+                for logits in (output, output + waves.narrow(dim, 0, 1), output + waves)
+            )
+        except Exception:  # it may need more than the output
+            return False
+    close = 1e-3 * max(abs(as_is), 1e-3)
+    return abs(shifted - as_is) < close < abs(moved - as_is)
+
+
+def _spread(logits: Tensor, dim: int) -> float:
+    """Std of the logits about the mean of their sample: what softmax sees."""
+    centred = logits.double() - logits.double().mean(dim, keepdim=True)
+    return math.sqrt(float(centred.square().mean()))

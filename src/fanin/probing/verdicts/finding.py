@@ -14,8 +14,16 @@ Kind: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is wrong: what, in words, and what to change."""
+    """Something that is wrong.
+
+    Args:
+        kind: what it is.
+        lines: it in words, the headline first.
+        suggestion: what to change.
+        where: names of modules, or of parameters for ``"symmetric"``: the one to look at first.
+    """
 
     kind: Kind
     lines: tuple[str, ...]
     suggestion: str
+    where: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from itertools import takewhile
 
 from fanin.probing.rows import SignalRow, Statistics, WeightRow
 from fanin.probing.verdicts.finding import Finding, Kind
-from fanin.probing.verdicts.growth import LEVEL, Growth
+from fanin.probing.verdicts.growth import LEVEL, Growth, layer_of
 from fanin.probing.verdicts.jumps import jumps
 from fanin.probing.verdicts.not_finite import first_not_finite, loss_not_finite, not_finite
 from fanin.probing.verdicts.stretches import dead_units, saturation
@@ -98,6 +98,7 @@ def _constant(weights: Sequence[WeightRow]) -> Finding | None:
         "symmetric",
         (f"constant weights: the entries of {names[0]!r}{more} are equal, and so are all units",),
         "Units that start equal stay equal: draw the weights, with recipe 'kaiming' or 'xavier'.",
+        tuple(names),
     )
 
 
@@ -114,7 +115,8 @@ def _changes(rows: Sequence[SignalRow], weights: Sequence[WeightRow]) -> Finding
             continue
         verb: Kind = "explodes" if grows else "vanishes"
         line = f"{verb}: outputs {times_text(factor)} from {place(first)} to {place(last)}"
-        return Finding(verb, (line,), suggestion(rows, weights, grows=grows))
+        cure = suggestion(rows, weights, grows=grows)
+        return Finding(verb, (line,), cure, (last.name,))
     return None
 
 
@@ -132,6 +134,7 @@ def _explodes(
             *([f"first not finite: {made(first)}"] if first is not None else []),
         ),
         suggestion(rows, weights, grows=True),
+        _span(growth, rows),
     )
 
 
@@ -141,14 +144,15 @@ def _vanishes(
     cure = suggestion(rows, weights, grows=False)
     if growth is not None and growth.factor < 1:
         line = f"vanishes: {times_text(growth.factor)} a layer{limit_text(growth, rows)}"
-        return Finding("vanishes", (line, span_text("outputs", growth, rows)), cure)
+        lines = (line, span_text("outputs", growth, rows))
+        return Finding("vanishes", lines, cure, _span(growth, rows))
     layers = [row for row in rows if row.is_layer]
     alive = max((i for i, row in enumerate(layers) if row.output.rms), default=-1)
     # A last layer of zeros is a way to begin; two in a row are not.
     if len(layers) - alive <= 2 or not all(row.output.is_finite for row in layers):
         return None
     line = f"vanishes: outputs are exactly 0 from {place(layers[alive + 1])} on"
-    return Finding("vanishes", (line,), cure)
+    return Finding("vanishes", (line,), cure, (layers[alive + 1].name,))
 
 
 def _dead(rows: Sequence[SignalRow], growth: Growth | None) -> Finding | None:
@@ -162,6 +166,7 @@ def _dead(rows: Sequence[SignalRow], growth: Growth | None) -> Finding | None:
         (f"dead units: {stretch.share:.0%} zeros {stretch.where}".replace("%", " %"),),
         f"Centre what {stretch.activation} gets there: zero biases, and weights of mean 0 "
         "(recipe 'kaiming').",
+        (stretch.name,),
     )
 
 
@@ -171,7 +176,8 @@ def _saturated(rows: Sequence[SignalRow], weights: Sequence[WeightRow]) -> Findi
         return None
     share = f"{stretch.share:.0%}".replace("%", " %")
     line = f"{stretch.activation} saturated: {share} within 1 % of {stretch.bounds} {stretch.where}"
-    return Finding("saturated", (line,), suggestion(rows, weights, grows=True))
+    cure = suggestion(rows, weights, grows=True)
+    return Finding("saturated", (line,), cure, (stretch.name,))
 
 
 def _gradients(
@@ -187,7 +193,7 @@ def _gradients(
     # Where little changes, only the dtype makes it a sickness.
     if growth.happened is not None and 1 / _GRADIENTS < growth.total < 1:
         cure = f"Scale the loss (torch.amp.GradScaler): {growth.dtype} ends early. {cure}"
-    return Finding("explodes" if grows else "vanishes", lines, cure)
+    return Finding("explodes" if grows else "vanishes", lines, cure, _span(growth, rows)[::-1])
 
 
 def _cut_off(
@@ -212,7 +218,13 @@ def _cut_off(
     else:
         cure = "Look at what lies there for a function without a slope: round, sign, a relu shut."
     line = f"gradients are exactly 0 below {place(at)}"
-    return Finding("vanishes", (line,), cure)
+    return Finding("vanishes", (line,), cure, (at.name,))
+
+
+def _span(growth: Growth, rows: Sequence[SignalRow]) -> tuple[str, ...]:
+    """The names of the layers that a trend goes through."""
+    inside = range(growth.first, growth.last + 1)
+    return tuple(row.name for row in rows if row.is_layer and layer_of(row) in inside)
 
 
 def _is_zero(found: Statistics) -> bool:

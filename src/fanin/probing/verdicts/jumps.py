@@ -69,4 +69,4 @@ def _finding(
     )
     cure = own.text if own is not None and is_own else f"Look at what goes into {place(row)}."
     lines = (line, span_text(what, growth, rows))
-    return Finding("explodes" if grows else "vanishes", lines, cure)
+    return Finding("explodes" if grows else "vanishes", lines, cure, (row.name,))

@@ -31,7 +31,8 @@ def not_finite(
         return None if _has_overflowed(backward) else _gradients_not_finite(rows)
     if _has_overflowed(forward):
         return None
-    return Finding("not finite", (f"not finite: {made(first)}",), _cure(first, rows, weights))
+    cure = _cure(first, rows, weights)
+    return Finding("not finite", (f"not finite: {made(first)}",), cure, (first.name,))
 
 
 def loss_not_finite(rows: Sequence[SignalRow], loss: float | None) -> Finding | None:
@@ -79,4 +80,5 @@ def _gradients_not_finite(rows: Sequence[SignalRow]) -> Finding | None:
         (f"gradients not finite: {counts(last.gradient)} at {place(last)} and before it",),
         "The outputs are finite: look at the call after it for a slope that is infinite (a root "
         "or a norm at 0), or at the loss.",
+        (last.name,),
     )

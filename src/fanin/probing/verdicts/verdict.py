@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fanin.probing.rows import SignalRow, Statistics, WeightRow
-from fanin.probing.verdicts.finding import Kind
+from fanin.probing.verdicts.finding import Finding, Kind
 from fanin.probing.verdicts.findings import findings
 from fanin.probing.verdicts.growth import FEWEST_LAYERS, Growth, backward_growth, forward_growth
 from fanin.report import number_text, times_text
@@ -25,6 +25,7 @@ class Verdict:
         backward: how gradients grow from the last layer to the first; None without them.
         lines: for people: all that is wrong, causes first, or that nothing is.
         suggestion: what to change; empty for a healthy net.
+        findings: each of what is wrong, with its lines, its place and its remedy.
     """
 
     kind: Kind
@@ -32,6 +33,7 @@ class Verdict:
     backward: Growth | None
     lines: tuple[str, ...]
     suggestion: str = ""
+    findings: tuple[Finding, ...] = ()
 
     @property
     def is_healthy(self) -> bool:
@@ -67,7 +69,8 @@ def verdict_of(
     if not found:
         return Verdict("healthy", forward, backward, (_healthy(rows, forward, backward),))
     lines = tuple(line for finding in found for line in finding.lines)
-    return Verdict(found[0].kind, forward, backward, lines, found[0].suggestion)
+    first = found[0]
+    return Verdict(first.kind, forward, backward, lines, first.suggestion, tuple(found))
 
 
 def _healthy(rows: Sequence[SignalRow], forward: Growth | None, backward: Growth | None) -> str:

@@ -1,0 +1,119 @@
+"""FAN405, FAN406: parameters and units that the first step would not move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fanin.auditing.code import expression
+from fanin.auditing.evidence import Evidence
+from fanin.auditing.finding import Check, Severity, Symptom
+from fanin.auditing.signals import Signals
+from fanin.auditing.weights import Weight
+
+__all__ = ["GRADIENT_CHECKS"]
+
+_SHUT = 0.9
+"""Share of units without a gradient that is too much: a rectifier shuts half of them."""
+
+_UNITS, _SAMPLES = 16, 8
+"""Fewer units or samples: all of them may be shut by chance."""
+
+
+def _without_gradient(evidence: Evidence) -> Iterator[Symptom]:
+    signals = evidence.signals
+    assert signals is not None
+    trained = [weight for weight in evidence.weights if _is_trained(weight)]
+    unused = [weight for weight in trained if weight.name not in signals.arrived]
+    zero = [weight for weight in trained if _is_all_zero(signals, weight)]
+    if not signals.report.verdict.is_healthy and len(unused) < len(trained):
+        zero = []  # a signal that died on the way is a finding of its own
+    if unused:
+        yield _symptom(
+            unused,
+            "no gradient arrives: the loss does not depend on it",
+            "delete it, use it in forward, or freeze it: "
+            f"{expression(unused[0].name)}.requires_grad_(False)",
+            "error" if len(unused) == len(trained) else None,
+        )
+    if zero:
+        factor = next((w.name for w in evidence.weights if _is_zero_factor(w)), None)
+        yield _symptom(
+            zero,
+            "its gradient is exactly 0" + (f", as {factor!r} is 0" if factor else ""),
+            "nothing, if that zero is meant: the first step moves it, the second the others"
+            if factor
+            else "look for a product with 0, a mask, round() or detach() behind it",
+            "note" if factor else None,
+        )
+
+
+def _symptom(weights: list[Weight], observed: str, fix: str, severity: Severity | None) -> Symptom:
+    return Symptom(
+        tuple(weight.name for weight in weights),
+        observed,
+        "a gradient at every parameter that asks for one",
+        fix,
+        {"parameters": len(weights)},
+        severity,
+    )
+
+
+def _units(evidence: Evidence) -> Iterator[Symptom]:
+    signals = evidence.signals
+    assert signals is not None
+    samples = (
+        signals.outputs.shape[0] if signals.outputs is not None and signals.outputs.dim() else 1
+    )
+    shut: dict[str, tuple[int, int]] = {}
+    for weight in evidence.weights:
+        idle, units = signals.arrived.get(weight.name, (0, 1))
+        if units >= _UNITS and _SHUT * units <= idle < units and samples >= _SAMPLES:
+            shut[weight.name] = (idle, units)
+    if shut:
+        idle, units = next(iter(shut.values()))
+        yield Symptom(
+            tuple(shut),
+            f"{idle} of {units} outputs get no gradient from {samples} samples",
+            f"less than {_SHUT:.0%} without one".replace("%", " %"),
+            "centre what the function behind it gets: zero biases and weights of mean 0, as by "
+            'fanin.initialize(model, "kaiming")',
+            {"idle": idle, "units": units},
+        )
+
+
+def _is_trained(weight: Weight) -> bool:
+    """Whether it asks for a gradient that hooks could see."""
+    site = weight.site
+    return site is not None and site.through is None and site.tensor.requires_grad
+
+
+def _is_all_zero(signals: Signals, weight: Weight) -> bool:
+    idle, units = signals.arrived.get(weight.name, (0, 1))
+    return idle == units
+
+
+def _is_zero_factor(weight: Weight) -> bool:
+    """A matrix or a scale of zeros: what is before it gets no gradient."""
+    return weight.numbers.is_zero and (len(weight.shape) > 1 or weight.attribute == "weight")
+
+
+GRADIENT_CHECKS = (
+    Check(
+        "FAN405",
+        "no-gradient",
+        "warning",
+        "a parameter that no gradient reaches",
+        "It stays at its first value, and an optimizer pays for it.",
+        _without_gradient,
+        needs="inputs",
+    ),
+    Check(
+        "FAN406",
+        "units-without-gradient",
+        "warning",
+        "a layer most of whose units get no gradient from a whole batch",
+        "Units that are shut for every input stay so, and the layer is that much narrower.",
+        _units,
+        needs="inputs",
+    ),
+)
