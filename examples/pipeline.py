@@ -35,6 +35,7 @@ def main() -> None:
 
     model = stage_of(rank, world_size)
     # "": this is a part, and its names are those of the whole. A block alone would say "blocks.3".
+    # A recipe that counts blocks is told how many the whole has: "gpt2(num_layers=4)".
     fanin.initialize(model, "llama", seed=0, prefix="", device=device)
 
     alone = SmallLlama(depth=world_size)

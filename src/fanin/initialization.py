@@ -92,7 +92,8 @@ def initialize(
         seed: as for `plan`.
         device: where the model should be; without it each parameter stays where it is, and one
             without memory goes where its constructor wanted it.
-        dtype: of the floating-point parameters and buffers; without it each keeps its own.
+        dtype: of the floating-point parameters and buffers; without it each keeps its own. FSDP2
+            fixes it, and the device, with the first forward pass.
         example_inputs: for lazy modules: a tensor, a tuple of positional arguments or a mapping of
             named ones, of which only the shapes matter. Without it a lazy parameter is written
             when the first forward pass gives it a shape.
@@ -106,7 +107,8 @@ def initialize(
 
     Raises:
         PlanError: as for `plan` and `Plan.apply`, and when a parameter or buffer without memory
-            would be left without a value; then nothing was written.
+            would be left without a value, or a model of FSDP2 that has run would get another
+            dtype or device; then nothing was written.
 
     Example:
         >>> layer, other = nn.Linear(4, 2), nn.Linear(4, 2)

@@ -9,13 +9,18 @@ import torch
 from processes import run
 from torch import distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor import (
     DTensor,
     Partial,
     Replicate,
     Shard,
     distribute_tensor,
+)
+from torch.distributed.tensor.parallel import (
+    ColwiseParallel,
+    RowwiseParallel,
+    parallelize_module,
 )
 
 import fanin
@@ -82,6 +87,91 @@ def in_another_dtype() -> None:
     other = blocks()
     fanin.initialize(other, EVERYTHING, seed=3, dtype=torch.bfloat16)
     same(model, other)
+
+
+def in_another_dtype_after_a_forward() -> None:
+    """FSDP2 would gather the old dtype: refused before the first write, and the model still runs.
+
+    That torch's own conversion fails is what makes the refusal right; it is asked too.
+    """
+    inputs = torch.randn(2, 4)
+    for start in (lambda model: model(inputs), lambda model: [m.unshard() for m in fsdp(model)]):
+        model = sharded()
+        fanin.initialize(model, EVERYTHING, seed=3, dtype=torch.bfloat16)
+        fanin.initialize(model, EVERYTHING, seed=3, dtype=torch.float32)  # as often as one likes
+        start(model)
+        for options in ({"dtype": torch.bfloat16}, {"device": "cuda:0"}):
+            with pytest.raises(PlanError, match=r"first forward pass. Got d.*, which has run"):
+                fanin.initialize(model, EVERYTHING, seed=4, **options)
+        same(model, whole())
+        fanin.initialize(model, EVERYTHING, seed=3, dtype=torch.float32, device="cpu")
+        torch.testing.assert_close(model(inputs), whole()(inputs))
+        same(model, whole())
+    model.to(torch.bfloat16)
+    with pytest.raises(RuntimeError, match="dtype"):
+        model(inputs.bfloat16())
+
+
+def fsdp(model: nn.Module) -> list[FSDPModule]:
+    return [module for module in model.modules() if isinstance(module, FSDPModule)]
+
+
+class Scaled(nn.Module):
+    """With values of its own: one computed, one handed to a layer, one that is copied in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.arange(1.0, 6))
+        self.table = nn.Embedding.from_pretrained(torch.arange(15.0).view(3, 5), freeze=False)
+        self.mix = nn.Linear(5, 5)
+        self.out = nn.Linear(5, 3)
+        with torch.no_grad():
+            self.mix.weight.copy_(torch.eye(5))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.out(self.mix(self.table(inputs) * self.scale))
+
+
+def values_of_a_constructor() -> None:
+    """A model that was built under `deferred` has one plan, sharded or not (pain 5)."""
+    mesh = init_device_mesh("cpu", (2,))
+    recipe = "kaiming"
+
+    def build() -> Scaled:
+        with fanin.deferred():
+            return Scaled()
+
+    def by_columns(model: Scaled) -> None:
+        parallelize_module(model, mesh, {"mix": ColwiseParallel(), "out": RowwiseParallel()})
+
+    def by_hand(model: Scaled) -> None:
+        for module in (model, model.table):
+            for name, parameter in module.named_parameters(recurse=False):
+                spread = distribute_tensor(parameter.detach(), mesh, [Shard(0)])
+                module.register_parameter(name, nn.Parameter(spread))
+
+    alone = build()
+    plan = fanin.initialize(alone, recipe, seed=3)
+    kept = [step.name for step in plan.steps if step.fill is None]
+    assert kept == ["scale", "table.weight", "mix.weight"]
+    for shard in (lambda model: fully_shard(model.out) and fully_shard(model), by_columns, by_hand):
+        model = build()
+        shard(model)
+        assert fanin.plan(model, recipe, seed=3) == plan
+        assert fanin.initialize(model, recipe, seed=3) == plan
+        same(model, alone)
+        assert fanin.plan(model, recipe, seed=3) == plan
+
+    model = fully_shard(build())
+    fanin.initialize(model, recipe, seed=3)
+    model(torch.tensor([0, 2]))
+    assert not isinstance(model.scale, DTensor)
+    assert fanin.plan(model, recipe, seed=3) == plan
+
+    model = build()
+    model.scale = nn.Parameter(torch.zeros(5))  # nobody knows this one
+    with pytest.raises(PlanError, match="scale"):
+        fanin.plan(model, recipe, seed=3)
 
 
 def buffers_without_memory() -> None:
@@ -185,24 +275,41 @@ def flattened() -> None:
             blocks(), use_orig_params=keeps_originals, device_id=torch.device("cpu")
         )
         words = "a flat piece" if keeps_originals else "a FlatParameter"
-        with pytest.raises(PlanError, match=f"Got {words}.*fully_shard.*summon_full_params"):
+        with pytest.raises(PlanError, match=f"{words}.*fully_shard.*summon_full_params"):
             fanin.initialize(model, EVERYTHING, seed=3)
+        for parameter in model.parameters():
+            before = parameter.detach().clone()
+            for name, (_, options) in CALLS.items():
+                with pytest.raises(WriteError, match=f"{words}.*fully_shard.*summon_full_params"):
+                    getattr(fanin.init, name)(parameter, **options)
+            assert torch.equal(parameter, before)
         if keeps_originals:
-            (empty,) = (p for p in [*model.parameters()][::3] if not p.numel())
-            with pytest.raises(WriteError, match="a parameter that FSDP keeps on other processes"):
-                fanin.init.normal_(empty)
             with pytest.raises(PlanError, match="a flat piece"):
                 fanin.plan(model.module, EVERYTHING, seed=3)
         with FullyShardedDataParallel.summon_full_params(model):
             fanin.initialize(model, EVERYTHING, seed=3)
         with FullyShardedDataParallel.summon_full_params(model):
             same(model, whole())
+            fill_in_place(model)
+        with FullyShardedDataParallel.summon_full_params(model):
+            other = blocks()
+            fill_in_place(other)
+            same(model, other)
+
+
+def fill_in_place(model: nn.Module) -> None:
+    torch.manual_seed(4)
+    for parameter in model.parameters():
+        fill = fanin.init.normal_ if parameter.dim() == 1 else fanin.init.kaiming_normal_
+        fill(parameter)
 
 
 CASES = (
     after_a_forward,
     in_training,
     in_another_dtype,
+    in_another_dtype_after_a_forward,
+    values_of_a_constructor,
     buffers_without_memory,
     refusals,
     outside_of_the_mesh,

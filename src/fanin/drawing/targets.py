@@ -18,6 +18,7 @@ from fanin.geometry import Region, is_dtensor, local_tensor, partition
 __all__ = [
     "WriteError",
     "check_vmap_randomness",
+    "check_whole",
     "check_writable",
     "is_plain",
     "needs_dispatcher",
@@ -89,6 +90,17 @@ class WriteError(FaninError, RuntimeError):
     """A tensor that cannot be written in place; torch raises RuntimeError, or crashes."""
 
 
+def check_whole(name: str, tensor: Tensor) -> None:
+    """Refuse a part of a parameter that is no DTensor, be it empty.
+
+    Raises:
+        WriteError: for it.
+    """
+    part = partition(tensor)
+    if part is not None:
+        raise WriteError(f"{name}: a tensor to fill is whole, or a DTensor. Got {part}.")
+
+
 def check_writable(name: str, tensor: Tensor) -> None:
     """Refuse before the first byte what torch refuses, some of it after the last.
 
@@ -98,9 +110,7 @@ def check_writable(name: str, tensor: Tensor) -> None:
         WriteError: the tensor is not strided, expanded, made in inference mode, has no memory, or
             is a part of a parameter and nothing says which.
     """
-    part = partition(tensor)
-    if part is not None:
-        raise WriteError(f"{name}: a tensor to fill is whole, or a DTensor. Got {part}.")
+    check_whole(name, tensor)
     if is_dtensor(tensor):
         try:
             Region.of(tensor)

@@ -7,8 +7,10 @@ from math import inf
 
 import torch
 from torch import Generator, Tensor
+from torch.compiler import is_compiling
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
+from fanin.drawing.targets import check_whole
 from fanin.init.checks import NumberError, number
 from fanin.init.writing import write_elementwise
 
@@ -156,6 +158,8 @@ def constant_(tensor: Tensor, val: float) -> Tensor:
     """Fill with ``val``, in place, and return ``tensor``."""
     if has_torch_function_unary(tensor):
         return handle_torch_function(constant_, (tensor,), tensor=tensor, val=val)
+    if not is_compiling():
+        check_whole("constant_", tensor)
     with torch.no_grad():
         return tensor.fill_(val)
 
@@ -164,6 +168,8 @@ def ones_(tensor: Tensor) -> Tensor:
     """Fill with ones, in place, and return ``tensor``."""
     if has_torch_function_unary(tensor):
         return handle_torch_function(ones_, (tensor,), tensor=tensor)
+    if not is_compiling():
+        check_whole("ones_", tensor)
     with torch.no_grad():
         return tensor.fill_(1.0)
 
@@ -172,5 +178,7 @@ def zeros_(tensor: Tensor) -> Tensor:
     """Fill with zeros, in place, and return ``tensor``."""
     if has_torch_function_unary(tensor):
         return handle_torch_function(zeros_, (tensor,), tensor=tensor)
+    if not is_compiling():
+        check_whole("zeros_", tensor)
     with torch.no_grad():
         return tensor.zero_()

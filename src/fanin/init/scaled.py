@@ -8,6 +8,7 @@ import warnings
 from torch import Generator, Tensor
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
+from fanin.drawing.targets import check_whole
 from fanin.errors import LayoutError, UnknownNameError, one_of
 from fanin.gains import calculate_gain
 from fanin.init.checks import NumberError, number
@@ -117,6 +118,7 @@ def kaiming_uniform_(
             generator=generator,
         )
     if 0 in tensor.shape:
+        check_whole("kaiming_uniform_", tensor)
         warnings.warn(_NOTHING_TO_FILL, stacklevel=2)
         return tensor
     return _write_uniform(tensor, _kaiming_std(tensor, a, mode, nonlinearity), generator)
@@ -153,6 +155,7 @@ def kaiming_normal_(
             generator=generator,
         )
     if 0 in tensor.shape:
+        check_whole("kaiming_normal_", tensor)
         warnings.warn(_NOTHING_TO_FILL, stacklevel=2)
         return tensor
     return _write_normal(tensor, _kaiming_std(tensor, a, mode, nonlinearity), generator)
@@ -161,6 +164,7 @@ def kaiming_normal_(
 def _calculate_fan_in_and_fan_out(tensor: Tensor) -> tuple[int, int]:
     """Torch's fans: the shape read as ``(out, in, *kernel)``, whatever module it belongs to."""
     if tensor.dim() < 2:
+        check_whole("init", tensor)
         raise LayoutError(
             "init: fan in and fan out need two or more dims, (out, in, *kernel). "
             f"Got shape {tuple(tensor.shape)}. Fill it with zeros_, ones_ or normal_."

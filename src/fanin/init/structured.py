@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
+from fanin.drawing.targets import check_whole
 from fanin.errors import ArgumentError, LayoutError
 from fanin.fills import Dirac, Eye
 from fanin.geometry import is_dtensor
@@ -117,6 +118,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
             orthogonal_, (tensor,), tensor=tensor, gain=gain, generator=generator
         )
     if tensor.dim() < 2:
+        check_whole("orthogonal_", tensor)
         raise LayoutError(
             f"orthogonal_: a matrix has two or more dims. Got shape {tuple(tensor.shape)}. "
             "Fill it with zeros_, ones_ or normal_."
@@ -168,6 +170,7 @@ def sparse_(
 
 def _need_dims(name: str, tensor: Tensor, allowed: tuple[int, ...]) -> None:
     if tensor.dim() not in allowed:
+        check_whole(name, tensor)
         dims = " or ".join(map(str, allowed))
         raise LayoutError(
             f"{name}: only tensors with {dims} dims. Got shape {tuple(tensor.shape)}. "

@@ -20,7 +20,7 @@ from fanin.drawing.targets import (
 )
 from fanin.errors import ArgumentError, DtypeError
 from fanin.fills import Fill, derived
-from fanin.geometry import Region
+from fanin.geometry import FSDP1_MARK, Region
 from fanin.init.checks import NumberError, as_torch, check_strided
 from fanin.stream import Key
 from fanin.stream.key import generator_bits
@@ -33,10 +33,16 @@ def write_elementwise(
     tensor: Tensor, name: str, numbers: tuple[float, ...], generator: Generator | None
 ) -> Tensor:
     """`write`, without its overhead where memory is all there is to the tensor."""
-    if is_compiling() or not is_plain(tensor) or not tensor.is_floating_point():
+    dtype = tensor.dtype
+    if (
+        is_compiling()
+        or not is_plain(tensor)
+        or not dtype.is_floating_point
+        or getattr(tensor, FSDP1_MARK, False)  # perhaps a piece, which only `write` tells
+    ):
         return write(tensor, name, numbers, generator)
     try:
-        law = _LAWS[name](*numbers, tensor.dtype)
+        law = _LAWS[name](*numbers, dtype)
     except (ArgumentError, DtypeError) as error:
         raise as_torch(error) from None
     fill_plain(law, generator_bits(generator), tensor)
@@ -56,7 +62,7 @@ def write(
     Raises:
         NumberError: the dtype holds no value of the distribution; ``generator`` when compiling.
         KernelError: the dtype or layout takes no random numbers.
-        WriteError: torch too refuses to write this tensor in place.
+        WriteError: torch too refuses to write this tensor in place, or it is a part of one.
     """
     if is_compiling():
         _write_compiled(tensor, name, numbers, generator)

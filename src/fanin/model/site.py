@@ -26,6 +26,7 @@ class Site:
         prefix: what the model's own `state_dict` has before the names of the module's tensors.
         through: how a parametrized weight is written; None for one that is written as it is.
         is_buffer: whether it is no parameter but a buffer.
+        in_part: whether the model is stated to be a part of a larger one.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Site:
     prefix: str = ""
     through: Parametrized | None = None
     is_buffer: bool = False
+    in_part: bool = False
 
     @property
     def tensor(self) -> Tensor:

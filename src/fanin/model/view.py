@@ -20,7 +20,7 @@ __all__ = ["buffers", "entries", "identity", "modules", "sites"]
 
 
 def entries(
-    model: nn.Module, *, ties: Mapping[str, str] | None = None, prefix: str = ""
+    model: nn.Module, *, ties: Mapping[str, str] | None = None, prefix: str | None = None
 ) -> tuple[Entry, ...]:
     """The parameters of a model in registration order, tied ones as one entry.
 
@@ -31,7 +31,7 @@ def entries(
     Args:
         model: any module.
         ties: alias to owner; without it the first name owns.
-        prefix: the name of the module in a larger model of which it is a part.
+        prefix: the name of the module in a larger model of which it is a part; None: it is whole.
 
     Raises:
         PlanError: when two parameters have one canonical name, when parameters share memory
@@ -47,7 +47,7 @@ def entries(
     owners: dict[object, Site] = {}
     others: dict[int, list[Site]] = {}  # those that share the tensor of a first one, by its id
     seen: dict[str, Site] = {}
-    pending = (site for site in buffers(model, prefix=prefix) if site.tensor.is_meta)
+    pending = (site for site in buffers(model, prefix=prefix or "") if site.tensor.is_meta)
     for site in (*sites(model, prefix=prefix), *pending):
         if site.name in seen:
             raise PlanError(
@@ -69,10 +69,10 @@ def entries(
     return found
 
 
-def sites(model: nn.Module, *, prefix: str = "") -> Iterator[Site]:
+def sites(model: nn.Module, *, prefix: str | None = None) -> Iterator[Site]:
     """Every place where a parameter hangs, in registration order, shared ones at each place."""
-    for place in _walk(model, _start(prefix), "", ()):
-        yield from _parameters(*place)
+    for place in _walk(model, _start(prefix or ""), "", ()):
+        yield from _parameters(*place, in_part=prefix is not None)
 
 
 def modules(model: nn.Module) -> tuple[tuple[str, nn.Module], ...]:
@@ -125,13 +125,15 @@ def _walk(
             yield from _walk(child, below, f"{path}{attribute}.", parents)
 
 
-def _parameters(name: str, path: str, parents: tuple[nn.Module, ...]) -> Iterator[Site]:
+def _parameters(
+    name: str, path: str, parents: tuple[nn.Module, ...], *, in_part: bool
+) -> Iterator[Site]:
     """The parameters of a module; those that a parametrized weight is computed from are not."""
     module = parents[-1]
     held = parametrized(module)
     behind = {original for through in held.values() for original, _ in through.originals}
     for attribute, through in held.items():
-        yield Site(name + attribute, module, attribute, parents, path, through)
+        yield Site(name + attribute, module, attribute, parents, path, through, in_part=in_part)
     is_behind = isinstance(module, ParametrizationList)
     for attribute, tensor in module._parameters.items():
         if (
@@ -140,7 +142,7 @@ def _parameters(name: str, path: str, parents: tuple[nn.Module, ...]) -> Iterato
             or (is_behind and attribute.startswith("original"))
         ):
             continue
-        yield Site(name + attribute, module, attribute, parents, path)
+        yield Site(name + attribute, module, attribute, parents, path, in_part=in_part)
 
 
 def identity(site: Site) -> object:

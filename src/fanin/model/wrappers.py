@@ -6,7 +6,7 @@ import sys
 
 from torch import nn
 
-__all__ = ["wrapped_attribute"]
+__all__ = ["unwrapped", "wrapped_attribute"]
 
 # Where the type lives, its name, and the attribute that holds the wrapped module. A type is looked
 # up only in modules that are already imported: no instance of it can exist otherwise.
@@ -35,3 +35,10 @@ def wrapped_attribute(module: nn.Module) -> str | None:
         if wrapper is not None and isinstance(module, wrapper):
             return attribute
     return None
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside DDP, a compiled module and their kin; other models are returned as is."""
+    while (attribute := wrapped_attribute(model)) is not None:
+        model = getattr(model, attribute)
+    return model

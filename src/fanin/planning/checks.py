@@ -27,7 +27,7 @@ def writable(steps: Sequence[Step], model: nn.Module, *, prefix: str = "") -> li
         PlanError: when names, ties, shapes or dtypes differ from the plan's, or when a tensor that
             is to be written has no memory or shares its elements.
     """
-    places = {site.name: site for site in sites(model, prefix=prefix)}
+    places = {site.name: site for site in sites(model, prefix=prefix or None)}
     planned = {name for step in steps for name in step.names}
     places |= {site.name: site for site in buffers(model, prefix=prefix) if site.name in planned}
     _same_names(planned, set(places))

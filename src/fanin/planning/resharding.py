@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import sys
+from typing import Any
 
 from torch import nn
+
+from fanin.model.construction import is_fully_sharded
 
 __all__ = ["reshard"]
 
@@ -15,9 +17,7 @@ def reshard(model: nn.Module) -> None:
     After a forward pass the outermost one holds plain gathered parameters, until its next backward
     pass or `reshard`. What is written into those is lost. Asks no other process.
     """
-    kind = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", None)
-    if kind is None:  # then there is no instance
-        return
     for module in model.modules():
-        if isinstance(module, kind):
-            module.reshard()
+        if is_fully_sharded(module):
+            sharded: Any = module
+            sharded.reshard()

@@ -11,7 +11,7 @@ from fanin.errors import ArgumentError
 from fanin.fills import Fill
 from fanin.geometry import Layout
 from fanin.model import Entry, Site, entries, is_literal, layout_of, module_type
-from fanin.model.construction import is_computed
+from fanin.model.construction import is_computed_at
 from fanin.planning.checks import check_dtype, check_parametrized
 from fanin.planning.coverage import (
     every_parameter_has_a_rule,
@@ -65,7 +65,7 @@ def make_plan(
         raise ArgumentError(f"plan: a model is an nn.Module. Got {type(model).__name__}.")
     seed = checked_seed(seed)
     within = prefix or ""
-    found = entries(model, ties=recipe.ties, prefix=within)
+    found = entries(model, ties=recipe.ties, prefix=prefix)
     skipped = skipped_names(model, found, only=only, skip=skip, prefix=within)
     matched = _matched(recipe.rules, found)
     if prefix is None:
@@ -140,10 +140,11 @@ def _is_from_constructor(entry: Entry, rules: Sequence[Rule]) -> bool:
     It stays where no rule covers it. torch's own layers compute none: one that has a value was
     handed it (`Embedding.from_pretrained`), and keeps it unless a rule says its name.
     """
-    is_kept = entry.owner.through is None and is_computed(entry.tensor)
+    site = entry.owner
+    is_kept = site.through is None and is_computed_at(site.parents, site.attribute)
     if not is_kept or not rules:
         return is_kept
-    was_handed = module_type(entry.owner.module).__module__.startswith("torch.")
+    was_handed = module_type(site.module).__module__.startswith("torch.")
     return was_handed and rules[-1].match.name is None
 
 

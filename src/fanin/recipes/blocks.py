@@ -20,20 +20,23 @@ def num_blocks(site: Site) -> int:
 
     A list is a `nn.ModuleList` or `nn.Sequential`, a block what in it has modules of its own. All
     lists around the parameter agree, each holds blocks of one type, and the model has no others of
-    that type. Anything else would be a guess: stages of blocks, blocks of experts, two stacks.
+    that type. Anything else would be a guess: stages of blocks, blocks of experts, two stacks, and
+    the blocks of a part of a model.
 
     Raises:
-        PlanError: where they do not agree, and where there is none.
+        PlanError: where they do not agree, where there is none, and for a part of a model.
     """
     lists = list(_lists(site))
     lengths = {length for length, _ in lists}
-    if len(lengths) == 1 and 0 not in lengths:
+    if len(lengths) == 1 and 0 not in lengths and not site.in_part:
         return lengths.pop()
     found = f"lists of {', and of '.join(words for _, words in lists)}" if lists else "no list"
+    if site.in_part:
+        found += ", in a part of a model (prefix= says so),"
     raise PlanError(
         "gpt2: the std of residual projections comes from the number of blocks, which a config "
         f"states or one list of blocks shows. Got no config, and {found} around {site.name!r}. "
-        "Say gpt2(num_layers=12)."
+        "Say gpt2(num_layers=12), with the number of the whole model."
     )
 
 

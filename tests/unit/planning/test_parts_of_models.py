@@ -93,3 +93,37 @@ def test_buffers_of_a_part_get_memory() -> None:
 def test_a_prefix_is_a_name(prefix: object) -> None:
     with pytest.raises(ArgumentError, match="the name of a module in a larger model"):
         fanin.plan(nn.Linear(2, 2), "kaiming", seed=0, prefix=prefix)
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(4, 8)
+        self.c_proj = nn.Linear(8, 4)
+
+
+def test_the_blocks_of_a_stage_scale_as_those_of_the_whole() -> None:
+    model = nn.ModuleDict({"h": nn.ModuleList(Block() for _ in range(6))})
+    fanin.initialize(model, "gpt2", seed=1)
+    whole = dict(model.named_parameters())
+    stages: list[tuple[nn.Module, str]] = [
+        (nn.ModuleDict({"h": nn.ModuleList([Block(), Block()])}), ""),  # h.0 and h.1
+        (nn.ModuleDict({"h": nn.ModuleDict({"2": Block(), "3": Block()})}), ""),
+        (nn.ModuleList([Block(), Block()]), "h"),
+        (Block(), "h.5"),
+    ]
+    for stage, prefix in stages:
+        fanin.initialize(stage, "gpt2(num_layers=6)", seed=1, prefix=prefix)
+        for name, parameter in stage.named_parameters():
+            full = f"{prefix}.{name}".removeprefix(".")
+            assert torch.equal(parameter, whole[full]), full
+
+
+def test_a_stage_does_not_show_how_many_blocks_there_are() -> None:
+    words = r"of 2 Block, in a part of a model \(prefix= says so\), around 'h.0.c_proj.weight"
+    with pytest.raises(PlanError, match=rf"{words}.*Say gpt2\(num_layers=12\)"):
+        fanin.plan(nn.ModuleList(Block() for _ in range(2)), "gpt2", seed=1, prefix="h")
+    with pytest.raises(PlanError, match=r"in a part of a model.*Say gpt2\(num_layers=12\)"):
+        fanin.plan(nn.ModuleDict({"h": nn.ModuleList([Block()])}), "gpt2", seed=1, prefix="")
+    with pytest.raises(PlanError, match=r"no list, in a part.*Say gpt2\(num_layers=12\)"):
+        fanin.plan(Block(), "gpt2", seed=1, prefix="h.3")

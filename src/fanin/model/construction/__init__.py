@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from fanin.model.construction.deferred import deferred, is_computed
+from fanin.model.construction.deferred import deferred, is_computed, is_computed_at
+from fanin.model.construction.fsdp2 import is_fully_sharded
 from fanin.model.construction.lazy import infer_shapes, when_materialized
 from fanin.model.construction.materialize import materialize
 
-__all__ = ["deferred", "infer_shapes", "is_computed", "materialize", "when_materialized"]
+__all__ = [
+    "deferred",
+    "infer_shapes",
+    "is_computed",
+    "is_computed_at",
+    "is_fully_sharded",
+    "materialize",
+    "when_materialized",
+]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from types import MethodWrapperType
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +23,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 
 from fanin.errors import PlanError
+from fanin.geometry import is_dtensor
 from fanin.model.construction.exchange import take_over
+from fanin.model.construction.fsdp2 import is_fully_sharded
 
-__all__ = ["asked_device", "deferred", "forget_device", "is_computed"]
+__all__ = ["asked_device", "deferred", "forget_device", "is_computed", "is_computed_at"]
 
 
 @contextmanager
@@ -92,6 +94,34 @@ def is_computed(tensor: Tensor) -> bool:
     return bool(getattr(tensor, _COMPUTED, False))
 
 
+def is_computed_at(parents: Sequence[nn.Module], name: str) -> bool:
+    """Whether a parameter was built under `deferred` with a value, sharded or not.
+
+    ``fully_shard``, ``parallelize_module`` and ``distribute_tensor`` make other parameters, with
+    the same values. So a DTensor in the place of a parameter with the mark has it too, and what
+    FSDP2 gathers there for a while.
+
+    Args:
+        parents: the modules from the model down to the one whose parameter it is.
+        name: under which this one has it.
+
+    Example:
+        >>> with deferred():
+        ...     table = nn.Embedding.from_pretrained(torch.ones(3, 2))
+        >>> is_computed_at((table,), "weight")
+        True
+    """
+    module = parents[-1]
+    tensor = module._parameters.get(name)
+    if tensor is None or is_computed(tensor):
+        return tensor is not None
+    return (
+        name in _COMPUTED_IN.get(module, ())
+        and not tensor.is_meta
+        and (is_dtensor(tensor) or any(map(is_fully_sharded, parents)))
+    )
+
+
 def asked_device(tensor: Tensor) -> torch.device | None:
     """The device on which the constructor asked for a deferred parameter, where that is known."""
     device: torch.device | None = getattr(tensor, _DEVICE, None)
@@ -104,6 +134,8 @@ def forget_device(tensor: Tensor) -> None:
 
 
 _COMPUTED, _DEVICE = "_fanin_computed", "_fanin_device"
+# The names of parameters with the first mark, for what takes their place when they are sharded.
+_COMPUTED_IN: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 _DEVICE_OF = torch.Tensor.device
 _THREAD = threading.local()  # .defers: whether a context is open
 
@@ -130,11 +162,13 @@ class _Construction:
         self.origins: dict[torch.UntypedStorage, _Origin] = {}  # of meta storages
         self.values: dict[torch.UntypedStorage, Tensor] = {}  # what copy_ wrote to meta storages
         self.deferred: list[nn.Parameter] = []
+        self.places: list[tuple[ref[nn.Module], str]] = []  # where plain parameters were registered
 
     def on_parameter(self, module: nn.Module, name: str, parameter: nn.Parameter) -> None:
         """Registration of a parameter: it moves to meta unless it has a value."""
         if threading.get_ident() != self.thread or not _is_plain(parameter):
             return
+        self.places.append((ref(module), name))
         storage = parameter.untyped_storage()
         if parameter.is_meta:
             if storage in self.origins and asked_device(parameter) is None:
@@ -145,6 +179,7 @@ class _Construction:
                 self._defer(parameter, storage, f"{name!r} of {type(module).__name__}")
         else:
             setattr(parameter, _COMPUTED, True)
+            _COMPUTED_IN.setdefault(module, set()).add(name)
 
     def on_buffer(self, module: nn.Module, name: str, buffer: Tensor | None) -> None:
         """Registration of a buffer: it cannot depend on a value that is not there yet."""
@@ -156,11 +191,17 @@ class _Construction:
 
     def finish(self) -> None:
         """Give memory to the parameters that got a value after they were registered."""
+        has_values = False
         for parameter in self.deferred:
             value = self._value(parameter) if parameter.is_meta else parameter
             if value is not parameter:
                 take_over(parameter, value.detach())
                 setattr(parameter, _COMPUTED, True)
+                has_values = True
+        for place, name in self.places if has_values else ():
+            module = place()
+            if module is not None and is_computed_at((module,), name):
+                _COMPUTED_IN.setdefault(module, set()).add(name)
 
     def on_device(self, tensor: Tensor) -> torch.device:
         """What ``tensor.device`` says: constructors place by it what they compute."""

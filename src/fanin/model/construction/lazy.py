@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +14,9 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
 
 from fanin.errors import PlanError
+from fanin.model.construction.generators import generators_kept
 from fanin.model.construction.meta_copy import meta_copy
-from fanin.model.wrappers import wrapped_attribute
+from fanin.model.wrappers import unwrapped
 
 __all__ = ["infer_shapes", "when_materialized"]
 
@@ -46,9 +46,8 @@ def infer_shapes(model: nn.Module, example_inputs: object) -> None:
     """
     if not any(_is_pending(module) or _uninitialized(module) for module in model.modules()):
         return
-    while (attribute := wrapped_attribute(model)) is not None:
-        model = getattr(model, attribute)
-    with _generators_kept():
+    model = unwrapped(model)
+    with generators_kept():  # torch's inference resets parameters by drawing
         arrivals = _Rehearsal(model, example_inputs).run()
         _infer(model, arrivals)
 
@@ -235,15 +234,6 @@ def _restorer(module: nn.Module) -> Callable[[], None]:
             tensor.__class__ = tensor_kind
 
     return restore
-
-
-@contextmanager
-def _generators_kept() -> Iterator[None]:
-    """torch's inference resets parameters by drawing, which must not advance the user's stream."""
-    cuda: Any = torch.cuda
-    num_gpus = cuda.device_count() if cuda.is_initialized() else 0
-    with torch.random.fork_rng(devices=list(range(num_gpus))):
-        yield
 
 
 def _uninitialized(module: nn.Module) -> list[str]:

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass  # it has
 from fanin.errors import ArgumentError, PlanError
 from fanin.model.construction.deferred import asked_device, forget_device
 from fanin.model.construction.exchange import attach_hooks, is_in_use, take_over
+from fanin.model.construction.fsdp2 import check_not_settled
 from fanin.model.construction.pages import advise_large_pages
 from fanin.model.view import buffers as buffer_sites
 
@@ -42,8 +43,9 @@ def materialize(
     Raises:
         ArgumentError: for the meta device, or a dtype that is neither floating-point nor complex.
         PlanError: for other meta buffers; and for meta parameters that share memory, have a
-            gradient, or are held by a graph or by a hook on their gradient's node. Nothing has
-            changed then.
+            gradient, or are held by a graph or by a hook on their gradient's node; and for an
+            FSDP2 model that has run and would get another dtype or device. Nothing has changed
+            then.
 
     Example:
         >>> from fanin.model.construction.deferred import deferred
@@ -56,6 +58,7 @@ def materialize(
     """
     place = None if device is None else torch.device(device)
     _check_arguments(place, dtype)
+    check_not_settled(model, device=place, dtype=dtype)
     move = _Move(place, dtype)
     move.pending = _pending_buffers(model, buffers) | _pending_parameters(model)
     if not (move.pending or place or dtype):
