@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from fanin.auditing.audit import audit
+from fanin.auditing.checkpoints import audit_checkpoint
 from fanin.auditing.checks import CHECKS
+from fanin.auditing.explain import explain
 from fanin.auditing.finding import Check, Finding
 from fanin.auditing.findings import Audit
 
-__all__ = ["CHECKS", "Audit", "Check", "Finding", "audit"]
+__all__ = ["CHECKS", "Audit", "Check", "Finding", "audit", "audit_checkpoint", "explain"]

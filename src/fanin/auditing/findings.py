@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fanin.auditing.finding import SEVERITIES, Finding, Severity
+from fanin.auditing.source import Source
 from fanin.errors import ArgumentError
 from fanin.report import Column, Table
 
@@ -88,6 +89,26 @@ class Audit:
     def to_json(self) -> str:
         """The audit as JSON text."""
         return json.dumps({"format": _FORMAT, **asdict(self)}, indent=1) + "\n"
+
+    def to_sarif(self, *, source: Source | None = None) -> str:
+        """The audit as JSON text in SARIF 2.1.0.
+
+        Args:
+            source: a file and line to show findings at; parameters have none.
+        """
+        from fanin.auditing.sarif import sarif_text
+
+        return sarif_text([self], source=source)
+
+    def to_github(self, *, source: Source | None = None) -> str:
+        """A line for each finding, as GitHub's workflows take them.
+
+        Args:
+            source: a file and line to show findings at.
+        """
+        from fanin.auditing.github import github_text
+
+        return github_text(self, source=source)
 
     @classmethod
     def from_json(cls, text: str) -> Audit:

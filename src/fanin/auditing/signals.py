@@ -21,6 +21,8 @@ from fanin.probing.signal_report import SignalReport
 
 __all__ = ["Classes", "Signals", "signals_of"]
 
+_ROUNDING = 1e-2  # of a mean of logarithms in bfloat16
+
 
 @dataclass(frozen=True, slots=True)
 class Classes:
@@ -133,8 +135,7 @@ def _without_loss(output: Any) -> Any:
 def _classes(output: Any, loss: Callable[[Any], Tensor] | None) -> Classes | None:
     """What a cross-entropy compares: the loss of a model's own is believed to be one of logits.
 
-    A given loss is one if it does not change when each sample's logits move by a number of its
-    own, and does when single ones do.
+    A given loss is one if logits of 0 cost the logarithm of their number.
     """
     if loss is None:
         logits = output.get("logits") if isinstance(output, Mapping) else None
@@ -143,26 +144,16 @@ def _classes(output: Any, loss: Callable[[Any], Tensor] | None) -> Classes | Non
         return Classes(logits.shape[-1], _spread(logits, -1))
     if not isinstance(output, Tensor) or output.dim() < 2 or not output.is_floating_point():
         return None
-    for dim in dict.fromkeys((output.dim() - 1, 1)):
-        if output.shape[dim] >= 2 and _ignores_shifts(loss, output, dim):
-            return Classes(output.shape[dim], _spread(output, dim))
-    return None
-
-
-def _ignores_shifts(loss: Callable[[Any], Tensor], output: Tensor, dim: int) -> bool:
-    output = output.double()  # large logits leave no room for a shift in float32
-    steps = torch.arange(output.numel(), dtype=output.dtype, device=output.device)
-    waves = steps.mul_(0.7).sin_().reshape(output.shape) * max(_spread(output, dim), 1.0)
     with torch.no_grad():
         try:
-            as_is, shifted, moved = (
-                float(loss(logits))
-                for logits in (output, output + waves.narrow(dim, 0, 1), output + waves)
-            )
-        except Exception:  # it may need more than the output
-            return False
-    close = 1e-3 * max(abs(as_is), 1e-3)
-    return abs(shifted - as_is) < close < abs(moved - as_is)
+            guess = float(loss(torch.zeros_like(output)))
+        except Exception:  # it may compare values that must not be equal
+            return None
+    for dim in dict.fromkeys((output.dim() - 1, 1)):
+        count = output.shape[dim]
+        if count >= 2 and math.isclose(guess, math.log(count), rel_tol=_ROUNDING):
+            return Classes(count, _spread(output, dim))
+    return None
 
 
 def _spread(logits: Tensor, dim: int) -> float:
