@@ -123,23 +123,37 @@ def tied() -> nn.Module:
     return model
 
 
-def load_sharded(folder: str) -> bool:
+def load_sharded(reader: dcp.StorageReader, *, without: str = "") -> bool:
+    """Whether a sharded model that loads has the bits of one that was initialized."""
     expected, model = tied(), tied()
     fanin.initialize(expected, "kaiming", seed=5)
     for layer in (model[1], model[2]):
         fully_shard(layer)
     fully_shard(model)
-    state = model.state_dict()
-    dcp.load(state, storage_reader=dcp.FileSystemReader(folder))
-    model.load_state_dict(state)
+    state = {name: each for name, each in model.state_dict().items() if name != without}
+    dcp.load(state, storage_reader=reader)
+    model.load_state_dict(state, strict=not without)
     return all(
         torch.equal(each.full_tensor(), expected.state_dict()[name])
         for name, each in model.state_dict().items()
     )
 
 
-def test_a_dcp_checkpoint_loads_into_a_sharded_model(tmp_path: Path) -> None:
+def load_both(for_dcp: str, safetensors: str) -> list[bool]:
+    """Safetensors hold the tied tensor under one of its names."""
+    return [
+        load_sharded(dcp.FileSystemReader(for_dcp)),
+        load_sharded(dcp.HuggingFaceStorageReader(safetensors), without="3.weight"),
+    ]
+
+
+def test_either_format_loads_into_a_sharded_model(tmp_path: Path) -> None:
     with fanin.deferred():
         model = tied()
-    write_checkpoint(model, tmp_path, recipe="kaiming", seed=5, format="dcp")
-    assert run(2, load_sharded, str(tmp_path)) == [True, True]
+    for_dcp, shards = tmp_path / "dcp", tmp_path / "shards"
+    write_checkpoint(model, for_dcp, recipe="kaiming", seed=5, format="dcp")
+    options = {"recipe": "kaiming", "seed": 5, "max_shard_size": 300, "world_size": 3}
+    for rank in range(3):
+        write_checkpoint(model, shards, rank=rank, **options)
+    assert len(list(shards.glob("*.safetensors"))) >= 3
+    assert run(2, load_both, str(for_dcp), str(shards)) == [[True, True]] * 2

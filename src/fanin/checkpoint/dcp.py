@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,18 +14,26 @@ from torch import Tensor
 
 from fanin.checkpoint.contents import Stored
 from fanin.checkpoint.errors import CheckpointError
-from fanin.checkpoint.files import whole_file
-from fanin.checkpoint.folder import dcp_files, foreign, open_folder, remove_foreign
+from fanin.checkpoint.files import sync_directory, whole_file
+from fanin.checkpoint.folder import (
+    clear_leftovers,
+    dcp_files,
+    foreign,
+    open_folder,
+    remove_foreign,
+)
 from fanin.checkpoint.lock import locked
+from fanin.checkpoint.saved_plan import PLAN
 from fanin.checkpoint.writing import Checkpoint, check_space, check_writable
 from fanin.errors import FaninError
 from fanin.geometry import Region
 from fanin.planning import Plan
 
 if TYPE_CHECKING:
-    from torch.distributed.checkpoint.metadata import MetadataIndex
+    from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex
+    from torch.distributed.checkpoint.storage import WriteResult
 
-__all__ = ["DcpWriting", "ready_to_write_dcp"]
+__all__ = ["DcpWriting", "ready_to_write_dcp", "under_each_name"]
 
 
 def ready_to_write_dcp(
@@ -37,15 +45,24 @@ def ready_to_write_dcp(
         CheckpointError: when the folder cannot be written, holds a checkpoint, finished or not, or
             its disk has too little room.
     """
-    tensors = {each.name: each for one in stored for each in _under_each_name(one)}
-    writing = DcpWriting(path, plan, tensors, small, force)
+    writing = DcpWriting(path, plan, {each.name: each for each in stored}, small, force)
     with _explained(path):
         open_folder(path)
         if not force:
             _check_empty(path, small)
         check_writable(path)
-        check_space(path, writing.remaining_bytes, replaced=dcp_files(path) if force else ())
+        replaced = dcp_files(path) if force else _leftovers(path, small)
+        check_space(path, writing.remaining_bytes, replaced=replaced)
     return writing
+
+
+def under_each_name(stored: Iterable[Stored]) -> tuple[Stored, ...]:
+    """What is stored, under all names of a model's state: loading looks for those of ties too."""
+    return tuple(
+        replace(each, name=name, aliases=())
+        for each in stored
+        for name in (each.name, *each.aliases)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +100,9 @@ class DcpWriting:
                 _check_empty(self.path, self.small)
             else:
                 remove_foreign(self.path, (), self.small)
+            for left in _leftovers(self.path, self.small):
+                left.unlink(missing_ok=True)
+            clear_leftovers(self.path, self.small)
             for name, text in self.small.items():
                 with whole_file(self.path / name) as file:
                     file.write(text.encode())
@@ -106,6 +126,14 @@ def _save(
     from torch.distributed.checkpoint.filesystem import FileSystemWriter
     from torch.distributed.checkpoint.state_dict_saver import save
 
+    class DurableWriter(FileSystemWriter):
+        """Brings the names of the tensors' files to the disk before the one by which they load."""
+
+        def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
+            sync_directory(path)
+            super().finish(metadata, results)
+            sync_directory(path)
+
     class DrawingPlanner(DefaultSavePlanner):
         """Plans with tensors on meta, and draws each when its turn to be written has come."""
 
@@ -118,7 +146,7 @@ def _save(
 
     # The writer keeps the tensors of a file until it is closed, hence a file for each. Nothing is
     # copied ahead: the values are on the CPU.
-    writer = FileSystemWriter(
+    writer = DurableWriter(
         path, single_file_per_rank=False, thread_count=1, per_thread_copy_ahead=0
     )
     state = {
@@ -145,14 +173,20 @@ def _whole(stored: Stored) -> Tensor:
     return out
 
 
-def _under_each_name(stored: Stored) -> Iterator[Stored]:
-    """Loading looks for every name of a model's state, those of ties included."""
-    for name in (stored.name, *stored.aliases):
-        yield replace(stored, name=name, aliases=())
+def _leftovers(path: Path, small: Mapping[str, str]) -> list[Path]:
+    """The files that a killed run of the same checkpoint left: without .metadata none loads."""
+    plan = path / PLAN
+    if not plan.is_file() or plan.read_bytes() != small[PLAN].encode():
+        return []
+    found = dcp_files(path)
+    return [] if any(each.name == ".metadata" for each in found) else found
 
 
 def _check_empty(path: Path, small: Mapping[str, str]) -> None:
+    left = {each.name for each in _leftovers(path, small)}
     for name, reason in foreign(path, (), small):
+        if name in left:
+            continue
         raise CheckpointError(
             "write_checkpoint: format='dcp' begins in a folder without a checkpoint; it is not "
             f"resumed. Got {str(path / name)!r}: {reason}. Name another folder, or replace it "

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-__all__ = ["leftovers", "whole_file"]
-
-_SUFFIX = ".partial"
+__all__ = ["leftovers", "sync_directory", "whole_file"]
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
+def whole_file(path: Path, *, writer: int | None = None) -> Iterator[IO[bytes]]:
     """Open a temporary file beside ``path`` that takes its place when the block succeeds.
 
     The content reaches the disk before the name does, and the name before the block ends. After
     any exception, an interrupt included, there is no temporary file and ``path`` is as it was.
-    Only a killed process leaves one: `leftovers` finds it.
+    Only a killed process leaves one: `leftovers` finds it, and by ``writer`` whose it is.
 
     Raises:
         OSError: when the file cannot be written.
     """
     temporary = None
+    start = f".{path.name}." if writer is None else f".{path.name}.{writer}."
     try:
         with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", suffix=_SUFFIX, delete=False
+            dir=path.parent, prefix=start, suffix=".partial", delete=False
         ) as file:
             temporary = file.name
             yield file.file
@@ -37,21 +37,25 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
         temporary = None
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     finally:
         if temporary is not None:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
 
 
-def leftovers(path: Path) -> list[Path]:
-    """Temporary files that killed processes left when they wrote ``path``."""
-    start = f".{path.name}."
-    names = (entry.name for entry in os.scandir(path.parent))
-    return [path.parent / n for n in names if n.startswith(start) and n.endswith(_SUFFIX)]
+def leftovers(path: Path, *, rank: int = 0, count: int = 1) -> list[Path]:
+    """Temporary files that killed processes left when they wrote ``path``.
+
+    Of ``count`` processes each finds those of the writers that are its rank, modulo ``count``:
+    another one may be about to rename its own.
+    """
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.(?:(\d+)\.)?[^.]+\.partial")
+    found = (pattern.fullmatch(entry.name) for entry in os.scandir(path.parent))
+    return [path.parent / m[0] for m in found if m and int(m[1] or 0) % count == rank]
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
     """Bring a new name to the disk, where directories can be opened."""
     with suppress(PermissionError, IsADirectoryError):  # Windows has no such thing
         descriptor = os.open(path, os.O_RDONLY)

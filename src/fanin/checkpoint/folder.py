@@ -20,6 +20,7 @@ __all__ = [
     "dcp_files",
     "foreign",
     "is_finished",
+    "is_for_dcp",
     "open_folder",
     "remove_foreign",
 ]
@@ -90,10 +91,16 @@ def dcp_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if _DCP.fullmatch(path.name))
 
 
-def clear_leftovers(folder: Path, names: Iterable[str]) -> None:
-    """Remove the temporary files of a run that was killed."""
+def is_for_dcp(folder: Path) -> bool:
+    """Whether the folder has tensors for `torch.distributed.checkpoint`, and no others."""
+    has_shards = any(is_shard_name(entry.name) for entry in folder.iterdir())
+    return not has_shards and bool(dcp_files(folder))
+
+
+def clear_leftovers(folder: Path, names: Iterable[str], *, rank: int = 0, count: int = 1) -> None:
+    """Remove the temporary files of a run that was killed; of several processes, a share."""
     for name in names:
-        for path in leftovers(folder / name):
+        for path in leftovers(folder / name, rank=rank, count=count):
             path.unlink(missing_ok=True)
 
 

@@ -35,6 +35,9 @@ _NAMES = {
     torch.int32: "I32",
     torch.int16: "I16",
     torch.int8: "I8",
+    torch.uint64: "U64",
+    torch.uint32: "U32",
+    torch.uint16: "U16",
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
@@ -82,7 +85,8 @@ def read_header(path: Path) -> tuple[dict[str, Held], dict[str, str]]:
     """The tensors of a file by name, and its metadata.
 
     Raises:
-        CheckpointError: when it is no safetensors file, or shorter than its header says.
+        CheckpointError: when it is no safetensors file, shorter than its header says, or when its
+            header contradicts itself.
         OSError: when it cannot be read.
     """
     size = path.stat().st_size
@@ -93,20 +97,34 @@ def read_header(path: Path) -> tuple[dict[str, Held], dict[str, str]]:
                 raise ValueError(f"a header of {length} bytes in a file of {size}")
             content: dict[str, Any] = json.loads(file.read(length))
         metadata = dict(content.pop("__metadata__", {}))
-        held = {
-            name: Held(_DTYPES[each["dtype"]], tuple(each["shape"]), 8 + length + start)
-            for name, each in content.items()
-            for start in each["data_offsets"][:1]
-        }
-        end = max((each["data_offsets"][1] for each in content.values()), default=0)
-        if 8 + length + end != size:
-            raise ValueError(f"{size} bytes, where its header says {8 + length + end}")
+        held, end = _placed(content, 8 + length)
+        if end != size:
+            raise ValueError(f"{size} bytes, where its header says {end}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"safetensors: a whole file of the format. Got {error} in {str(path)!r}. "
             "Write it again, or get it anew."
         ) from error
     return held, metadata
+
+
+def _placed(content: Mapping[str, Any], begin: int) -> tuple[dict[str, Held], int]:
+    """Each tensor in the order of the file, without gaps from its first byte on; and the end."""
+    held, end = {}, 0
+    for name, each in sorted(content.items(), key=lambda item: tuple(item[1]["data_offsets"])):
+        dtype, shape = _DTYPES[each["dtype"]], tuple(each["shape"])
+        start, stop = each["data_offsets"]
+        if not all(type(number) is int and number >= 0 for number in (*shape, start, stop)):
+            raise ValueError(f"the shape {shape} and data_offsets {start}, {stop} for {name!r}")
+        nbytes = math.prod(shape) * dtype.itemsize
+        if (start, stop) != (end, end + nbytes):
+            raise ValueError(
+                f"data_offsets {start}, {stop} for {name!r}, where its {nbytes} bytes begin at "
+                f"{end}"
+            )
+        held[name] = Held(dtype, shape, begin + start)
+        end = stop
+    return held, begin + end
 
 
 def tensor_chunks(tensor: Tensor) -> Iterator[Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,15 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from fanin.checkpoint.comparison import Difference, first_difference, tolerance
 from fanin.checkpoint.drawing import is_piecewise
-from fanin.checkpoint.errors import CheckpointError
-from fanin.checkpoint.folder import dcp_files
-from fanin.checkpoint.safetensors import Held, read_header
+from fanin.checkpoint.reading import Files, opened
 from fanin.checkpoint.saved_plan import SavedPlan, read_plan, tensor_digest
-from fanin.checkpoint.shards import INDEX, is_shard_name
 from fanin.errors import ArgumentError
 from fanin.geometry import Region
 from fanin.planning import Step
@@ -56,10 +52,13 @@ def verify_checkpoint(
     orthogonal matrices, whose products differ between machines, to 4e-6 of their gain and a
     rounding. What constructors computed is compared with the digest that was written.
 
+    A folder for `torch.distributed.checkpoint` is read a whole tensor at a time, and by its own
+    reader, which unpickles ``.metadata``: verify what you would load.
+
     Args:
-        path: the folder.
+        path: the folder, of either format.
         sample: the share of pieces (of 4 MiB; structured tensors are one) to compare, chosen at
-            random at each call; at least one.
+            random at each call; at least one with a value.
         functions: the users' functions that the plan's fills apply.
         on_bytes: called with the bytes of each piece that was compared.
 
@@ -73,22 +72,21 @@ def verify_checkpoint(
     sample = checked_sample(sample)
     folder = Path(path)
     saved = read_plan(folder, functions=functions)
-    held = _tensors(folder, saved)
-    expected = _Expected(saved, {name: each for name, (_, each) in held.items()})
+    files = opened(folder, saved)
+    expected = _Expected(saved, files)
     found = expected.mismatch()
-    elements = sum(_numel(each) for _, each in held.values())
+    tensors, elements = len(files.held), sum(math.prod(e.shape) for e in files.held.values())
     if found is not None:
-        return Verification(len(held), 0, elements, found)
+        return Verification(tensors, 0, elements, found)
     compared = 0
     for unit in _sampled(expected.units(), sample):
-        file, tensor = held[unit.name]
         compared += unit.region.numel
-        found = unit.compare(file, tensor)
+        found = unit.compare(files)
         if on_bytes is not None:
-            on_bytes(unit.region.numel * tensor.dtype.itemsize)
+            on_bytes(unit.region.numel * files.held[unit.name].dtype.itemsize)
         if found is not None:
             break
-    return Verification(len(held), compared, elements, found)
+    return Verification(tensors, compared, elements, found)
 
 
 def checked_sample(sample: float) -> float:
@@ -109,14 +107,14 @@ class _Unit:
     step: Step | None
     digest: str = ""
 
-    def compare(self, path: Path, held: Held) -> Difference | None:
-        found = _read(path, held, self.region)
+    def compare(self, files: Files) -> Difference | None:
+        found = files.read(self.name, self.region)
         if self.step is None:
             digest = tensor_digest(found)
             if digest == self.digest:
                 return None
             return Difference(self.name, None, f"bytes of digest {self.digest}", f"digest {digest}")
-        expected = torch.empty(self.region.local_shape, dtype=held.dtype, device="cpu")
+        expected = torch.empty(self.region.local_shape, dtype=found.dtype, device="cpu")
         self.step.draw_region(self.region, expected)
         allowed = tolerance(self.step.fill) if self.step.fill is not None else 0.0
         return first_difference(self.name, self.region, expected, found, allowed=allowed)
@@ -125,10 +123,10 @@ class _Unit:
 class _Expected:
     """What the plan says of the tensors that the files hold."""
 
-    def __init__(self, saved: SavedPlan, held: dict[str, Held]) -> None:
-        self._held, self._values = held, saved.values
+    def __init__(self, saved: SavedPlan, files: Files) -> None:
+        self._held, self._values = files.held, saved.values
         steps = {step.name: step for step in saved.plan.steps}
-        self._drawn = {stored: steps[name] for name, stored in saved.names.items()}
+        self._drawn = {stored: steps[name] for stored, name in files.names(saved).items()}
 
     def mismatch(self) -> Difference | None:
         """The first tensor that is not there, not planned, or of another shape or dtype."""
@@ -161,64 +159,10 @@ class _Expected:
 
 
 def _sampled(units: Iterator[_Unit], sample: float) -> list[_Unit]:
-    """Each with this probability, and one in any case."""
+    """Each with this probability, and in any case one that has a value, where one does."""
     every = list(units)
-    if sample == 1 or not every:
-        return every
-    chosen = [unit for unit in every if random.random() < sample]
-    return chosen or [random.choice(every)]
-
-
-def _tensors(folder: Path, saved: SavedPlan) -> dict[str, tuple[Path, Held]]:
-    """Every tensor of the checkpoint's files, as the index says where there is one."""
-    try:
-        files = sorted(p for p in folder.iterdir() if is_shard_name(p.name))
-        if not files and dcp_files(folder):
-            raise CheckpointError(
-                f"verify: a checkpoint in safetensors files. Got {str(folder)!r}, which is for "
-                "torch.distributed.checkpoint. Load it beside what fanin.initialize gives, and "
-                "compare."
-            )
-        if len(files) != saved.files:
-            raise CheckpointError(
-                f"verify: a checkpoint has all its files. Got {len(files)} of {saved.files} in "
-                f"{str(folder)!r}. Run what wrote it again: it resumes."
-            )
-        held = {name: (path, each) for path in files for name, each in read_header(path)[0].items()}
-        if saved.files > 1:
-            content = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-            _check_index({name: path.name for name, (path, _) in held.items()}, content, folder)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"verify: a checkpoint can be read. Got {error} in {str(folder)!r}. Run what wrote it "
-            "again: it resumes."
-        ) from error
-    return held
-
-
-def _check_index(files: dict[str, str], content: Any, folder: Path) -> None:
-    listed = content.get("weight_map") if isinstance(content, dict) else None
-    if listed != files:
-        raise CheckpointError(
-            f"verify: the index says which file has a tensor. Got another place for some in "
-            f"{str(folder / INDEX)!r}. Remove it and run what wrote the checkpoint again."
-        )
-
-
-def _read(path: Path, held: Held, region: Region) -> Tensor:
-    """The elements of a contiguous region."""
-    offset = 0
-    for size, runs in zip(region.shape, region.runs, strict=True):
-        offset = offset * size + runs[0][0]
-    size = held.dtype.itemsize
-    content = bytearray(region.numel * size)
-    with path.open("rb") as file:
-        file.seek(held.start + offset * size)
-        file.readinto(content)
-    if not content:
-        return torch.empty(region.local_shape, dtype=held.dtype)
-    return torch.frombuffer(content, dtype=held.dtype).view(region.local_shape)
-
-
-def _numel(held: Held) -> int:
-    return Region.whole(held.shape).numel
+    chosen = [unit for unit in every if sample == 1 or random.random() < sample]
+    with_values = [unit for unit in every if unit.region.numel]
+    if with_values and not any(unit.region.numel for unit in chosen):
+        chosen.append(random.choice(with_values))
+    return chosen

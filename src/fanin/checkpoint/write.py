@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fanin.checkpoint.contents import contents, contents_of_plan
-from fanin.checkpoint.dcp import DcpWriting, ready_to_write_dcp
+from fanin.checkpoint.dcp import DcpWriting, ready_to_write_dcp, under_each_name
 from fanin.checkpoint.drawing import try_drawing
 from fanin.checkpoint.hugging_face import config_text, tied_names
 from fanin.checkpoint.processes import Processes
@@ -68,8 +68,9 @@ def write_checkpoint(
         seed: as for `plan`; without it that of the run that is resumed, unless ``force``.
         dtype: of the floating-point parameters and buffers; without it each keeps its own.
         format: ``"safetensors"``, or ``"dcp"`` for what `torch.distributed.checkpoint.load` reads:
-            a file for each tensor, which is drawn whole, all written by one process. Such a run is
-            not resumed: after an error it begins anew.
+            a file for each tensor, which is drawn whole, all written by one process. It can be
+            loaded once all of it is there. Such a run is not resumed: after an error, or killed,
+            the same call begins anew.
         max_shard_size: bytes in a file, as a number or as ``"5GB"``; one tensor that is larger has
             a file of its own.
         rank: which of ``world_size`` processes this is; each writes its share of the files. Without
@@ -157,6 +158,8 @@ def prepare_checkpoint(
         stored = contents_of_plan(plan)
     else:
         stored = contents(model, plan, dtype=dtype, tied=tied_names(model))
+    if format == "dcp":
+        stored = under_each_name(stored)
     groups = grouped(stored, limit) if format == "safetensors" else [[each] for each in stored]
     values = value_digests(stored)
     digest = contents_digest(plan, groups, values)

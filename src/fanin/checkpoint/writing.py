@@ -144,16 +144,15 @@ class Writing:
         """Remove what would be read with the checkpoint, and what a killed run has left."""
         if self.force and self.processes.rank == 0:
             remove_foreign(self.path, self.shards, self.small)
-        names = [shard.name for shard in self.processes.share(self.shards)]
-        if self.processes.count == 1:  # else another process may be about to rename these
-            names += [PLAN, "config.json", INDEX]
-        clear_leftovers(self.path, names)
+        processes, everyones = self.processes, (PLAN, "config.json", INDEX)
+        clear_leftovers(self.path, (shard.name for shard in processes.share(self.shards)))
+        clear_leftovers(self.path, everyones, rank=processes.rank, count=processes.count)
 
     def _write_text(self, name: str, text: str) -> None:
         path = self.path / name
         content = text.encode()
         if not (path.is_file() and path.read_bytes() == content):
-            with whole_file(path) as file:
+            with whole_file(path, writer=self.processes.rank) as file:
                 file.write(content)
 
     def _check_result(self) -> None:

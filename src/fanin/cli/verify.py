@@ -17,6 +17,8 @@ from fanin.errors import ArgumentError, FaninError
 
 __all__ = ["verify"]
 
+_ENDINGS = ("safetensors", "distcp")
+
 
 def verify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What `init --out DIR` wrote.")],
@@ -30,7 +32,8 @@ def verify(
     Exit status: 0 when all is as planned, 1 when something differs, 2 for bad input.
     """
     try:
-        size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        files = (path for ending in _ENDINGS for path in folder.glob(f"*.{ending}"))
+        size = sum(path.stat().st_size for path in files)
         with transfer_progress("verifying", total=int(size * checked_sample(sample))) as advance:
             found = verify_checkpoint(folder, sample=sample, on_bytes=advance)
     except (FaninError, OSError) as error:

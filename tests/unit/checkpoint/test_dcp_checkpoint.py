@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -102,8 +103,6 @@ def test_it_is_not_resumed_and_replaced_on_demand(tmp_path: Path) -> None:
         write(tmp_path, seed=4)
     with pytest.raises(CheckpointError, match="a folder holds one checkpoint"):
         write(tmp_path, format="safetensors")
-    with pytest.raises(CheckpointError, match=r"which is for torch\.distributed\.checkpoint"):
-        verify_checkpoint(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
     write(tmp_path, seed=4, force=True)
@@ -120,10 +119,50 @@ def test_it_is_not_resumed_and_replaced_on_demand(tmp_path: Path) -> None:
         "model.safetensors",
         "tokenizer.json",
     }
-    with pytest.raises(CheckpointError, match="number of files 1, now 13"):
+    with pytest.raises(CheckpointError, match="number of files 1, now 14"):
         write(tmp_path)
     write(tmp_path, force=True)
     assert not (tmp_path / "model.safetensors").exists()
+
+
+_KILLED = """
+import os, signal, sys
+from fanin.checkpoint import write_checkpoint
+from fanin.zoo import lenet
+
+def killed(count):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+left = int(sys.argv[2])
+write_checkpoint(lenet(), sys.argv[1], recipe="kaiming", seed=0, format="dcp", on_bytes=killed)
+"""
+
+
+@pytest.mark.parametrize("tensors", [1, 7])
+def test_after_a_kill_nothing_loads_and_the_same_call_begins_anew(
+    tmp_path: Path, tensors: int
+) -> None:
+    command = [sys.executable, "-c", _KILLED, str(tmp_path), str(tensors)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    (tmp_path / ".fanin_plan.json.a1b2.partial").touch()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert ".metadata" not in left
+    assert len([name for name in left if name.endswith(".distcp")]) == tensors  # the last is open
+    with pytest.raises(CheckpointError, match=r"Got no \.metadata"):
+        verify_checkpoint(tmp_path)
+    with pytest.raises(CheckpointError, match="seed 0, now 1"):
+        write_checkpoint(lenet(), tmp_path, recipe="kaiming", seed=1, format="dcp")
+    assert {path.name for path in tmp_path.iterdir()} == left
+    written = write_checkpoint(lenet(), tmp_path, recipe="kaiming", seed=0, format="dcp")
+    assert verify_checkpoint(tmp_path).is_equal
+    assert {path.name for path in tmp_path.iterdir()} == {
+        ".metadata",
+        "fanin_plan.json",
+        *written.files,
+    }
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
@@ -211,7 +250,7 @@ import sys
 import torch, fanin
 from torch import nn
 from torch.distributed import checkpoint
-from fanin.checkpoint import write_checkpoint
+from fanin.checkpoint import verify_checkpoint, write_checkpoint
 
 def resident(field):
     with open("/proc/self/status") as status:
@@ -223,12 +262,16 @@ with fanin.deferred():
 plan = fanin.plan(model, "kaiming", seed=0)
 before = resident("VmRSS")
 written = write_checkpoint(model, sys.argv[1], recipe=plan, format="dcp")
+assert verify_checkpoint(sys.argv[1]).is_equal
 print(written.nbytes, resident("VmHWM") - before)
 """
 
 
 def test_memory_is_that_of_two_tensors(tmp_path: Path) -> None:
-    """335 MB are written; a tensor of 34 MB is drawn while the writer still holds the last one."""
+    """335 MB are written; a tensor of 34 MB is drawn while the writer still holds the last one.
+
+    To verify, torch reads a tensor and copies it to where it was asked for.
+    """
     done = subprocess.run(
         [sys.executable, "-c", _MEASURED, str(tmp_path)],
         capture_output=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,8 @@ from fanin.checkpoint import (
     write_checkpoint,
     writing,
 )
+from fanin.checkpoint.saved_plan import PLAN
+from fanin.checkpoint.shards import INDEX
 from fanin.errors import ArgumentError
 
 
@@ -100,6 +103,40 @@ def test_what_is_missing_is_written_again(
     again = write(folder)
     assert content(folder) == whole
     assert again.written in (0, 1088)  # at most the one layer
+
+
+def test_what_a_killed_process_left_is_removed_by_the_processes_that_resume(
+    tmp_path: Path, whole: dict[str, bytes]
+) -> None:
+    folder = tmp_path / "whole"
+    (folder / ".model-00002-of-00007.safetensors.a1b2.partial").touch()
+    for writer in range(3):  # three processes were killed, two resume
+        (folder / f".fanin_plan.json.{writer}.a1b2.partial").touch()
+        (folder / f".model.safetensors.index.json.{writer}.a1b2.partial").touch()
+    write(folder, rank=1, world_size=2)
+    left = {f".{name}.{w}.a1b2.partial" for name in (PLAN, INDEX) for w in (0, 2)}
+    assert content(folder).keys() == whole.keys() | left
+    write(folder, rank=0, world_size=2)
+    assert content(folder) == whole
+
+
+def test_files_of_a_like_name_are_left_alone(tmp_path: Path, whole: dict[str, bytes]) -> None:
+    folder = tmp_path / "whole"
+    for name in (".fanin_plan.json.x.y.partial", "fanin_plan.json.a1.partial", ".x.a1.partial"):
+        (folder / name).touch()
+    before = content(folder)
+    write(folder)
+    assert content(folder) == before
+
+
+def test_temporary_files_say_who_writes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = []
+    monkeypatch.setattr(os, "replace", lambda old, new: (names.append(old), os.rename(old, new)))
+    write(tmp_path, rank=1, world_size=2)
+    first = re.escape(str(tmp_path / ".fanin_plan.json.1."))
+    assert re.fullmatch(rf"{first}\w+\.partial", names[0])
 
 
 HIDDEN = (".partial", ".lock")  # what a killed run leaves until the next one

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -156,6 +156,98 @@ def test_a_sample_is_a_share(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
             verify_checkpoint(folder, sample=sample)
 
 
+class Empty(nn.Module):
+    """Many tensors without values, of which one is a digest, and one value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nothing = nn.Buffer(torch.empty(0, 3))
+        self.parts = nn.ParameterList(nn.Parameter(torch.empty(0, 3)) for _ in range(20))
+        self.one = nn.Parameter(torch.ones(()))
+
+
+def test_a_sample_has_values(tmp_path: Path) -> None:
+    write_checkpoint(Empty(), tmp_path, recipe={"**": initializers.ones()}, seed=0)
+    for sample in (1e-9, 0.1, 0.9):
+        assert verify_checkpoint(tmp_path, sample=sample).num_compared == 1
+
+
+def test_a_checkpoint_without_values_is_as_planned(tmp_path: Path) -> None:
+    model = nn.ParameterList([nn.Parameter(torch.empty(0, 3))])
+    write_checkpoint(model, tmp_path, recipe={"**": initializers.ones()}, seed=0)
+    found = verify_checkpoint(tmp_path, sample=0.5)
+    assert (found.is_equal, found.num_compared) == (True, 0)
+
+
+def rewrite_header(path: Path, change: Callable[[dict[str, dict[str, object]]], None]) -> None:
+    """Another header over the same bytes of tensors."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    change(header)
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+
+
+def overlapping(header: dict[str, dict[str, object]]) -> None:
+    start, stop = header["1.weight"]["data_offsets"]
+    header["1.weight"]["data_offsets"] = [start - 8, stop - 8]
+
+
+def too_long(header: dict[str, dict[str, object]]) -> None:
+    start, stop = header["1.weight"]["data_offsets"]
+    header["1.weight"]["data_offsets"] = [start, stop + 8]
+
+
+def backwards(header: dict[str, dict[str, object]]) -> None:
+    header["1.weight"]["data_offsets"].reverse()
+
+
+def another_shape(header: dict[str, dict[str, object]]) -> None:
+    header["1.weight"]["shape"] = [8, 17]
+
+
+def a_hole(header: dict[str, dict[str, object]]) -> None:
+    del header["1.weight"]
+
+
+def negative(header: dict[str, dict[str, object]]) -> None:
+    header["1.weight"]["shape"] = [-8, -16]
+
+
+def half_an_offset(header: dict[str, dict[str, object]]) -> None:
+    header["1.weight"]["data_offsets"][0] += 0.5
+
+
+def no_offsets(header: dict[str, dict[str, object]]) -> None:
+    header["1.weight"]["data_offsets"] = []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (overlapping, r"data_offsets \d+, \d+ for '1.weight', where its 512 bytes begin at \d+"),
+        (too_long, r"data_offsets \d+, \d+ for '1.weight', where its 512 bytes begin"),
+        (backwards, r"data_offsets \d+, \d+ for '1.weight', where its 512 bytes begin"),
+        (another_shape, r"for '1.weight', where its 544 bytes begin"),
+        (a_hole, r"data_offsets \d+, \d+ for '\d.\w+', where its \d+ bytes begin at"),
+        (negative, r"the shape \(-8, -16\) and data_offsets"),
+        (half_an_offset, r"the shape \(8, 16\) and data_offsets \d+\.5"),
+        (no_offsets, "not enough values to unpack"),
+    ],
+)
+def test_a_header_that_contradicts_itself_is_refused(
+    folder: Path, change: Callable[[dict[str, dict[str, object]]], None], message: str
+) -> None:
+    rewrite_header(folder / FILE, lambda header: None)
+    assert verify_checkpoint(folder).is_equal
+    rewrite_header(folder / FILE, change)
+    with pytest.raises(CheckpointError, match=f"a whole file of the format. Got .*{message}"):
+        verify_checkpoint(folder)
+    with pytest.raises(SafetensorError, match="deserializing header"):
+        load_file(folder / FILE)
+
+
 def test_a_users_function_is_handed_over(tmp_path: Path) -> None:
     recipe = {"**": initializers.mapped(initializers.normal(std=1.0), doubled)}
     write_checkpoint(nn.Linear(3, 2), tmp_path, recipe=recipe, seed=0)
@@ -203,6 +295,15 @@ def test_what_is_no_checkpoint_is_refused(
     damage(folder)
     with pytest.raises(CheckpointError, match=message):
         verify_checkpoint(folder)
+
+
+def test_a_tensor_in_two_files_is_refused(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    write_checkpoint(model, tmp_path, recipe="kaiming", seed=0, max_shard_size=80)
+    second = max(tmp_path.glob("*.safetensors"))
+    save_file({**load_file(second), "0.bias": torch.ones(4)}, second)
+    with pytest.raises(CheckpointError, match=r"in one file\. Got '0\.bias' in .*00001-of"):
+        verify_checkpoint(tmp_path)
 
 
 def test_the_index_is_compared_too(tmp_path: Path) -> None:

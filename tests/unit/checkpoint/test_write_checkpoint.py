@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import fanin
 from fanin import initializers
-from fanin.checkpoint import CheckpointError, write_checkpoint
+from fanin.checkpoint import CheckpointError, verify_checkpoint, write_checkpoint
 from fanin.checkpoint import drawing as checkpoint_drawing
 from fanin.errors import ArgumentError, DtypeError, PlanError
 
@@ -82,6 +82,18 @@ def test_it_holds_what_initialize_gives(
     assert written.is_complete
     assert (len(written.files) == 1) == (size == "5GB")
     assert not found["embed.weight"][8].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.uint32, torch.uint64])
+def test_unsigned_buffers_are_stored(tmp_path: Path, dtype: torch.dtype) -> None:
+    model = nn.Linear(2, 2)
+    table = torch.tensor([0, 1, torch.iinfo(dtype).max], dtype=dtype)
+    model.register_buffer("table", table)
+    write_checkpoint(model, tmp_path, recipe="kaiming", seed=0, dtype=torch.bfloat16)
+    found = loaded(tmp_path)["table"]
+    assert (found.dtype, found.tolist()) == (dtype, table.tolist())
+    assert verify_checkpoint(tmp_path).is_equal
+    write_checkpoint(model, tmp_path / "dcp", recipe="kaiming", seed=0, format="dcp")
 
 
 def test_small_pieces_make_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
