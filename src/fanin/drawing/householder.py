@@ -32,7 +32,9 @@ __all__ = ["Vectors", "write_block", "write_columns"]
 # Reflections applied together. 64 to 256 are within a few percent of each other at n = 4096:
 # fewer make thin products, more spend flops on S (share of the work: about block/n).
 _BLOCK = 128
-_THIN_BLOCK = 32  # of vectors so long that more of them would be larger than two slabs
+# Of vectors so long that more of them would be larger than two slabs. Twice as many are 8 % faster
+# for 512 columns of 131,072 rows, and slower for 8 of them.
+_THIN_BLOCK = 16
 # Elements of the slabs of vectors that are drawn at a time: 4 MiB of float32. Four times as many
 # take 1.4 times as long at (8192, 2048), and as much more memory.
 _SLAB = 2**20
@@ -122,6 +124,7 @@ def write_columns(vectors: Vectors, columns: Tensor, gain: float, out: Tensor) -
         inverse = torch.linalg.solve_triangular(s, identity, upper=True)
         live = out[start:, begin:]
         live.addmm_(vh.mH, inverse @ (vh @ live), alpha=-1)
+        del x, vh  # else two blocks are held while the next is drawn
 
 
 def write_block(vectors: Vectors, rows: Tensor, columns: Tensor, gain: float, out: Tensor) -> None:
@@ -136,22 +139,36 @@ def write_block(vectors: Vectors, rows: Tensor, columns: Tensor, gain: float, ou
     for slab in vectors.slabs(m):
         vh = _adjoint_slab(vectors, reflections, slab)
         for start in range(0, len(vh), _BLOCK):
-            piece = slice(start, start + _BLOCK)
-            s[piece, start : len(vh)].addmm_(vh[piece], vh[start:].mH)
-
-    right = torch.empty(n, len(columns), dtype=vectors.dtype, device="cpu")
-    for slab, held in _held(vectors.slabs(n), columns):
-        vh = _adjoint_slab(vectors, reflections, slab)
-        right[: len(vh), held] = vh[:, columns[held] - slab[0]]
-        right[len(vh) :, held] = 0
-    right = torch.linalg.solve_triangular(_with_diagonal(s, reflections), right, upper=True)
+            stop = start + _BLOCK
+            s[start:stop, start : len(vh)].addmm_(vh[start:stop], vh[start:].mH)
+    _solve_in_place(vectors, reflections, _with_diagonal(s, reflections))
+    step = max(1, _SLAB // n)
+    for start in range(0, n, step):
+        piece = s[start : start + step]
+        piece[:, : len(columns)] = piece[:, columns]
+    right = s[:, : len(columns)]
     factors = (gain * reflections.factor[columns]).to(out.dtype)
-    right.mul_(factors)
 
     for slab, held in _held(vectors.slabs(m), rows):
         vh = _adjoint_slab(vectors, reflections, slab)[:, rows[held] - slab[0]]
-        identity = (rows[held, None] == columns) * factors
-        out[held] = identity - vh.mH @ right[: len(vh)]
+        identity = (rows[held, None] == columns).to(out.dtype)
+        out[held] = identity.addmm_(vh.mH, right[: len(vh)], alpha=-1).mul_(factors)
+
+
+def _solve_in_place(vectors: Vectors, reflections: _Reflections, s: Tensor) -> None:
+    """``S⁻¹ V₀ᴴ`` in place of ``S``, where ``V₀`` is the first ``n`` rows of ``V``.
+
+    Both are upper triangular, and so is the solution: its columns from ``start`` on need nothing
+    of ``S`` beyond them, so that from the right to the left they can take its place.
+    """
+    blocks = [(at, min(at + _BLOCK, len(s))) for at in range(0, len(s), _BLOCK)]
+    for last, (start, stop) in reversed([*enumerate(blocks)]):
+        x = reflections.adjoint(vectors.block((0, stop), (start, stop)), -start)
+        for top, bottom in reversed(blocks[: last + 1]):
+            piece = x[top:bottom].addmm_(s[top:bottom, bottom:stop], x[bottom:stop], alpha=-1)
+            diagonal = s[top:bottom, top:bottom]
+            x[top:bottom] = torch.linalg.solve_triangular(diagonal, piece, upper=True)
+        s[:stop, start:stop] = x
 
 
 def _all_reflections(vectors: Vectors) -> _Reflections:

@@ -17,6 +17,8 @@ from fanin.stream.narrow import FORMATS, float_format
 
 __all__ = ["compute_dtype", "draw_orthogonal"]
 
+_PIECE = 2**20  # elements that are put in order at a time
+
 
 def draw_orthogonal(fill: Orthogonal, key: Key, region: Region, out: Tensor) -> None:
     """Fill ``out`` with the region's part of Haar matrices times ``gain``.
@@ -77,19 +79,18 @@ def compute_dtype(dtype: torch.dtype) -> torch.dtype:
 def _draw_tall(vectors: Vectors, rows: Tensor, columns: Tensor, gain: float, out: Tensor) -> None:
     """Write ``gain·Q[rows][:, columns]``, the way that needs less memory."""
     _, n, m = vectors.shape
-    if len(rows) < m and n * n < m * len(columns):
+    holds_all_rows = torch.equal(rows, torch.arange(m, device="cpu"))
+    if not holds_all_rows and n * n <= m * len(columns):
         write_block(vectors, rows, columns, gain, out)
-    elif torch.equal(rows, torch.arange(m, device="cpu")) and _is_ascending(columns):
-        write_columns(vectors, columns, gain, out)
-    else:
-        ascending, order = columns.sort()
-        whole = torch.empty(m, len(columns), dtype=out.dtype, device="cpu")
-        write_columns(vectors, ascending, gain, whole)
-        out[:, order] = whole[rows]
-
-
-def _is_ascending(indices: Tensor) -> bool:
-    return bool((indices[1:] > indices[:-1]).all())
+        return
+    whole = out if holds_all_rows else torch.empty(m, len(columns), dtype=out.dtype, device="cpu")
+    ascending, order = columns.sort()
+    write_columns(vectors, ascending, gain, whole)
+    if holds_all_rows and torch.equal(ascending, columns):
+        return
+    step = max(1, _PIECE // len(columns))
+    for start in range(0, len(rows), step):
+        out[start : start + step, order] = whole[rows[start : start + step]]
 
 
 def _flat_indices(region: Region, start: int, stop: int) -> tuple[Tensor, int]:
