@@ -15,6 +15,7 @@ from fanin.errors import EngineError as EngineError
 from fanin.errors import FaninError as FaninError
 from fanin.errors import LayoutError as LayoutError
 from fanin.errors import PlanError as PlanError
+from fanin.errors import TraceError as TraceError
 from fanin.errors import UnknownNameError as UnknownNameError
 from fanin.gains import EmpiricalGain as EmpiricalGain
 from fanin.gains import calculate_gain as calculate_gain
@@ -38,8 +39,19 @@ from fanin.stream import STREAM_VERSION as STREAM_VERSION
 from fanin.stream import Key as Key
 
 if TYPE_CHECKING:
+    from fanin.auditing import Audit as Audit
+    from fanin.auditing import audit as audit
+    from fanin.auditing import audit_checkpoint as audit_checkpoint
+    from fanin.calibration import Calibration as Calibration
+    from fanin.calibration import CalibrationError as CalibrationError
+    from fanin.calibration.calibrate import calibrate as calibrate
     from fanin.checkpoint import verify_checkpoint as verify_checkpoint
     from fanin.checkpoint import write_checkpoint as write_checkpoint
+    from fanin.flow import Trace as Trace
+    from fanin.flow import trace as trace
+    from fanin.flow.meanfield import critical as critical
+    from fanin.flow.meanfield import mean_field as mean_field
+    from fanin.flow.meanfield import phase_diagram as phase_diagram
     from fanin.model.inspection import inspect as inspect
     from fanin.probing import SignalReport as SignalReport
     from fanin.probing.feature_maps import feature_maps as feature_maps
@@ -48,11 +60,22 @@ if TYPE_CHECKING:
 else:
     # Read when first asked for: `import fanin` is paid for by every user of `fanin.init`.
     _LATER = {
+        "Audit": "fanin.auditing",
+        "Calibration": "fanin.calibration",
+        "CalibrationError": "fanin.calibration",
         "SignalReport": "fanin.probing",
+        "audit": "fanin.auditing",
+        "audit_checkpoint": "fanin.auditing",
+        "Trace": "fanin.flow",
+        "calibrate": "fanin.calibration",
+        "critical": "fanin.flow.meanfield",
         "feature_maps": "fanin.probing",
         "get_recipe": "fanin.recipes",
         "inspect": "fanin.model.inspection",
+        "mean_field": "fanin.flow.meanfield",
+        "phase_diagram": "fanin.flow.meanfield",
         "probe": "fanin.probing",
+        "trace": "fanin.flow",
         "verify_checkpoint": "fanin.checkpoint",
         "write_checkpoint": "fanin.checkpoint",
     }

@@ -16,6 +16,7 @@ __all__ = [
     "LayoutError",
     "PlanError",
     "ProbeError",
+    "TraceError",
     "UnknownNameError",
     "one_of",
 ]
@@ -51,6 +52,10 @@ class PlanError(FaninError, RuntimeError):
 
 class ProbeError(FaninError, RuntimeError):
     """A forward or backward pass that was to be measured raised; the cause is chained."""
+
+
+class TraceError(FaninError, RuntimeError):
+    """A forward pass does not run on tensors without values; the cause is chained."""
 
 
 def one_of(name: str, choices: Iterable[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import nn
@@ -11,11 +11,15 @@ from torch import nn
 from fanin.errors import ArgumentError, PlanError
 from fanin.model import buffers, sites
 from fanin.model.construction import infer_shapes, materialize
+from fanin.model.construction.meta_copy import meta_copy
 from fanin.planning import Plan, Recipe, Rule, Step, make_plan
 from fanin.planning.resharding import reshard
 from fanin.planning.rules import Content
 from fanin.planning.selection import Selection
 from fanin.stream.key import generator_bits
+
+if TYPE_CHECKING:
+    from fanin.flow import Trace
 
 __all__ = ["initialize", "plan"]
 
@@ -27,6 +31,7 @@ def plan(
     recipe: RecipeLike,
     *,
     seed: int | None = None,
+    example_inputs: Any = None,
     only: Selection = None,
     skip: Selection = None,
     prefix: str | None = None,
@@ -38,6 +43,8 @@ def plan(
         recipe: a name (``"kaiming"``, ``"gpt2@1"``, ``"resnet(zero_gamma=true)"``), a `Recipe`,
             rules, or a mapping from name globs to initializers.
         seed: in ``[0, 2**64)``; None takes 64 bits from torch's default CPU generator.
+        example_inputs: for recipes that depend on how the model computes: a tensor, a tuple of
+            positional arguments or a mapping of named ones, of which only the shapes matter.
         only: names or globs of the parameters to write, or what `load_state_dict(strict=False)`
             returned: then the parameters that it did not load. The others stay as they are.
         skip: names or globs of parameters that stay as they are.
@@ -59,7 +66,8 @@ def plan(
         ('weight', '2×4', '4 → 2', 'normal(0, 0.707)')
     """
     chosen = _recipe(recipe)
-    return make_plan(model, chosen, seed=_seed(seed), only=only, skip=skip, prefix=prefix)
+    choice: Any = {"seed": _seed(seed), "only": only, "skip": skip, "prefix": prefix}
+    return make_plan(model, chosen, **choice, trace=_trace(model, chosen, example_inputs))
 
 
 def initialize(
@@ -94,8 +102,7 @@ def initialize(
             without memory goes where its constructor wanted it.
         dtype: of the floating-point parameters and buffers; without it each keeps its own. FSDP2
             fixes it, and the device, with the first forward pass.
-        example_inputs: for lazy modules: a tensor, a tuple of positional arguments or a mapping of
-            named ones, of which only the shapes matter. Without it a lazy parameter is written
+        example_inputs: as for `plan`, and for lazy modules: without it a lazy parameter is written
             when the first forward pass gives it a shape.
         only: as for `plan`.
         skip: as for `plan`.
@@ -119,7 +126,8 @@ def initialize(
     device, dtype = _device(device), _dtype(dtype)
     chosen, seed = _recipe(recipe), _seed(seed)
     reshard(model)
-    choice: Any = {"seed": seed, "only": only, "skip": skip, "prefix": prefix}
+    trace = _trace(model, chosen, example_inputs)
+    choice: Any = {"seed": seed, "only": only, "skip": skip, "prefix": prefix, "trace": trace}
     made = make_plan(model, chosen, **choice)
     if example_inputs is not None:
         infer_shapes(model, example_inputs)
@@ -133,6 +141,18 @@ def initialize(
         made = made.cast(dtype)
     made.apply(model, on_step=on_step)
     return made
+
+
+def _trace(model: nn.Module, recipe: Recipe, example_inputs: Any) -> Trace | None:
+    """Of a model as it will be once lazy modules have their shapes; None where nobody asks."""
+    if not recipe.needs_trace or example_inputs is None:
+        return None
+    from fanin.flow.trace import trace
+
+    if any(site.is_lazy for site in sites(model)):
+        model, inputs = meta_copy(model, example_inputs)
+        infer_shapes(model, inputs)
+    return trace(model, example_inputs)
 
 
 def _device(device: torch.device | str | None) -> torch.device | None:

@@ -15,14 +15,29 @@ from fanin.checkpoint.saved_plan import origin as plan_origin
 from fanin.checkpoint.write import Format
 from fanin.cli.files import check_target, whole_file
 from fanin.cli.folders import Share, summary, write_folder
-from fanin.cli.options import Arguments, AsJson, DtypeName, Model, Overrides, RecipeName, Seed
-from fanin.cli.plans import Request, checked_seed, make_plan, with_memory
+from fanin.cli.inputs import InputOptions
+from fanin.cli.options import (
+    Arguments,
+    AsJson,
+    Batch,
+    DtypeName,
+    InputFile,
+    InputShape,
+    Length,
+    Model,
+    Overrides,
+    RecipeName,
+    Seed,
+)
+from fanin.cli.plans import Request, checked_seed, make_plan, make_plan_and_trace, with_memory
 from fanin.cli.safetensors import stored_tensors, write_safetensors
 from fanin.cli.screen import print_table, progress
 from fanin.errors import ArgumentError
+from fanin.flow import Trace
 from fanin.model import sites
 from fanin.planning import Plan
 from fanin.planning.describe import observed_std
+from fanin.planning.following import Following
 from fanin.report import bytes_text
 
 __all__ = ["init", "plan"]
@@ -57,14 +72,21 @@ def init(
     world_size: Annotated[
         int | None, typer.Option(help="How many processes share the files of a folder.")
     ] = None,
+    batch: Batch = None,
+    input_shape: InputShape = None,
+    length: Length = None,
+    input_file: InputFile = None,
 ) -> None:
     """Give a model its first values and write them: a folder of shards, or one file.
 
     A folder is written without the model in memory, and a run that was killed is resumed by the
-    same command (not with --format dcp).
+    same command (not with --format dcp). Inputs are for recipes that depend on how the model
+    computes; only their shapes matter.
     """
+    inputs = InputOptions(input_file, batch, input_shape, length)
+    asked = Request(model, recipe, 0, overrides or (), arguments or (), dtype, inputs=inputs)
     if dry_run:
-        plan(model, recipe, seed, overrides, arguments, dtype, as_json)
+        _show(asked._replace(seed=checked_seed(seed)), with_trace=False, as_json=as_json)
         return
     if out is None:
         raise ArgumentError(
@@ -72,8 +94,7 @@ def init(
         )
     if out.suffix != ".safetensors":
         share = Share(max_shard_size or "5GB", format or "safetensors", rank, world_size)
-        seed = share.checked_seed(seed, out, force=force)
-        request = Request(model, recipe, seed, overrides or (), arguments or (), dtype)
+        request = asked._replace(seed=share.checked_seed(seed, out, force=force))
         write_folder(
             request, out, share=share, force=force, origin=_origin(request), as_json=as_json
         )
@@ -84,7 +105,7 @@ def init(
             f"--out {str(out)!r}, which is one file. Leave out its ending."
         )
     check_target(out, force=force)
-    request = Request(model, recipe, checked_seed(seed), overrides or (), arguments or (), dtype)
+    request = asked._replace(seed=checked_seed(seed))
     deferred, made = make_plan(request)
     built = with_memory(deferred, made, request)
     started = time.perf_counter()
@@ -104,16 +125,41 @@ def plan(
     arguments: Arguments = None,
     dtype: DtypeName = None,
     as_json: AsJson = False,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Show what follows each parameter.")
+    ] = False,
+    batch: Batch = None,
+    input_shape: InputShape = None,
+    length: Length = None,
+    input_file: InputFile = None,
 ) -> None:
-    """Show what `init` would do; write nothing."""
-    _, made = make_plan(
-        Request(model, recipe, checked_seed(seed), overrides or (), arguments or (), dtype)
+    """Show what `init` would do; write nothing.
+
+    Inputs are for --trace, and for recipes that depend on how the model computes; only their
+    shapes matter.
+    """
+    inputs = InputOptions(input_file, batch, input_shape, length)
+    request = Request(
+        model, recipe, checked_seed(seed), overrides or (), arguments or (), dtype, inputs=inputs
     )
+    _show(request, with_trace=trace, as_json=as_json)
+
+
+def _show(request: Request, *, with_trace: bool, as_json: bool) -> None:
+    made, trace = make_plan_and_trace(request) if with_trace else (make_plan(request)[1], None)
     if as_json:
-        typer.echo(made.to_json())
+        typer.echo(made.to_json() if trace is None else _with_followers(made, trace))
         return
-    print_table(made.table())
+    print_table(made.table(trace=trace))
     typer.echo(f"\n{summary(made)}\nNothing was written.")
+
+
+def _with_followers(made: Plan, trace: Trace) -> str:
+    content: dict[str, Any] = json.loads(made.to_json())
+    following = Following(trace, made.prefix)
+    for step, data in zip(made.steps, content["steps"], strict=True):
+        data["followed_by"] = following(step.names)
+    return json.dumps(content)
 
 
 def _origin(request: Request) -> dict[str, str]:

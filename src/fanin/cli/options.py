@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-__all__ = ["Arguments", "AsJson", "DtypeName", "Model", "Overrides", "RecipeName", "Seed"]
+__all__ = [
+    "Arguments",
+    "AsJson",
+    "Batch",
+    "DtypeName",
+    "InputFile",
+    "InputShape",
+    "Length",
+    "Model",
+    "Overrides",
+    "RecipeName",
+    "Seed",
+]
 
 _MODEL = "zoo:NAME, hf:TYPE, hf:CONFIG.json, or package.module:callable."
 _ARGUMENT = "Argument of the model, or field of an hf: configuration. Repeatable."
@@ -27,3 +40,17 @@ Overrides = Annotated[
 Arguments = Annotated[list[str] | None, typer.Option("--arg", metavar="KEY=VALUE", help=_ARGUMENT)]
 DtypeName = Annotated[str | None, typer.Option("--dtype", help="Cast the model to this first.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON.")]
+Batch = Annotated[int | None, typer.Option(help="Inputs to draw.  [default: 16]")]
+InputShape = Annotated[
+    str | None, typer.Option(metavar="3,224,224", help="Of one input, drawn from N(0, 1).")
+]
+Length = Annotated[
+    int | None,
+    typer.Option(help="Of a text, for hf: models that take token ids.  [default: 32]"),
+]
+InputFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--input", help="A .npy, .pt, .safetensors (the whole batch) or image file instead."
+    ),
+]

@@ -5,22 +5,32 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 import fanin
+from fanin.cli.inputs import InputOptions, make_inputs
 from fanin.cli.models import build_model, parse_arguments
 from fanin.cli.one_initializer import AS_BUILT, one_initializer
 from fanin.errors import ArgumentError, PlanError, UnknownNameError, one_of
+from fanin.flow import Trace, trace
 from fanin.initializers import parse
 from fanin.model import sites
-from fanin.model.construction import materialize
+from fanin.model.construction import infer_shapes, materialize
 from fanin.planning import Plan, Recipe, keep, rule
 from fanin.recipes import get_recipe, load_recipe
 
-__all__ = ["Request", "build", "checked_seed", "make_plan", "seed_torch", "with_memory"]
+__all__ = [
+    "Request",
+    "build",
+    "checked_seed",
+    "make_plan",
+    "make_plan_and_trace",
+    "seed_torch",
+    "with_memory",
+]
 
 _DTYPES = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 
@@ -41,6 +51,7 @@ class Request(NamedTuple):
     arguments: Sequence[str] = ()
     dtype: str | None = None
     init: str | None = None
+    inputs: InputOptions = InputOptions()  # for recipes that depend on how the model computes
 
 
 def make_plan(
@@ -58,10 +69,26 @@ def make_plan(
     recipe = _recipe(request)
     model = build(request, with_values=False)
     prepare(model)
+    inputs = _example_inputs(model, request) if recipe.needs_trace else None
     try:
-        return model, fanin.plan(model, recipe, seed=request.seed)
+        return model, fanin.plan(model, recipe, seed=request.seed, example_inputs=inputs)
     except PlanError as error:
         raise PlanError(f"{error}\n{_ADVICE}") from error
+
+
+def make_plan_and_trace(request: Request) -> tuple[Plan, Trace]:
+    """The plan of a model whose lazy modules have their shapes, and what it computes."""
+
+    def give_shapes(model: nn.Module) -> None:
+        infer_shapes(model, _example_inputs(model, request))
+
+    model, made = make_plan(request, prepare=give_shapes)
+    return made, trace(model, _example_inputs(model, request))
+
+
+def _example_inputs(model: nn.Module, request: Request) -> Any:
+    """Inputs as typed; without any, of the shape that is known for the model."""
+    return make_inputs(model, request.model, request.inputs, seed=request.seed).value
 
 
 def with_memory(model: nn.Module, made: Plan, request: Request) -> nn.Module:

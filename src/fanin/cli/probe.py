@@ -15,12 +15,11 @@ from typer.core import TyperCommand
 from fanin.cli.inputs import InputOptions, Inputs, make_inputs
 from fanin.cli.options import Arguments, DtypeName, Model, Overrides
 from fanin.cli.passing import pass_progress
-from fanin.cli.plans import Request, build, checked_seed, make_plan, seed_torch, with_memory
+from fanin.cli.plans import Request, checked_seed, seed_torch
 from fanin.cli.reports import STDOUT, ReportFiles, print_json, print_reports
+from fanin.cli.starts import start, start_notes, start_text, title
 from fanin.errors import ArgumentError, FaninError, ProbeError
 from fanin.initializers import BUILDERS
-from fanin.model.construction import infer_shapes
-from fanin.planning import Plan
 from fanin.probing.probe import probe as probe_model
 from fanin.probing.signal_report import SignalReport
 from fanin.recipes.registry import RECIPES
@@ -219,8 +218,12 @@ class _Pass:
 
     def report(self, request: Request) -> SignalReport:
         """From building the model to the verdict."""
-        model, made, inputs = self._prepared(request)
-        model.train(self.train)
+
+        def inputs_for(model: nn.Module) -> Inputs:
+            return make_inputs(model, request.model, self.inputs, seed=request.seed)
+
+        begun = start(request._replace(inputs=self.inputs), make_inputs=inputs_for)
+        model, inputs = begun.model.train(self.train), begun.inputs
         seed_torch(request.seed)  # for dropout
         try:
             with pass_progress(model):
@@ -228,7 +231,7 @@ class _Pass:
                     model,
                     inputs.value,
                     backward=self.backward,
-                    plan=made,
+                    plan=begun.plan,
                     stop_at_nonfinite=self.stop_at_nonfinite,
                 )
         except ProbeError as error:
@@ -237,52 +240,14 @@ class _Pass:
                 "say what they are, and --no-backward leaves the backward pass out."
             ) from error
         mode = "training" if self.train else "evaluation"
-        notes = (f"inputs: {inputs.text}; the model is in {mode} mode", *_start_notes(request))
+        notes = (f"inputs: {inputs.text}; the model is in {mode} mode", *start_notes(request))
         return replace(
             found,
-            title=_title(request),
-            recipe=_start(request, made),
+            title=title(request),
+            recipe=start_text(request, begun.plan),
             seed=request.seed,
             notes=(*notes, *found.notes),
         )
-
-    def _prepared(self, request: Request) -> tuple[nn.Module, Plan | None, Inputs]:
-        """The model with its first values, how it got them, and what goes in."""
-
-        def inputs_for(model: nn.Module) -> Inputs:
-            inputs = make_inputs(model, request.model, self.inputs, seed=request.seed)
-            infer_shapes(model, inputs.value)  # of lazy modules
-            return inputs
-
-        if request.recipe is None and request.init is None and not request.overrides:
-            model = build(request, with_values=True)
-            return model, None, inputs_for(model)
-        deferred, made = make_plan(request, prepare=inputs_for)
-        model = with_memory(deferred, made, request)
-        inputs = inputs_for(model)
-        made.apply(model)
-        return model, made, inputs
-
-
-def _title(request: Request) -> str:
-    arguments = f"({', '.join(request.arguments)})" if request.arguments else ""
-    return f"{request.model}{arguments}"
-
-
-def _start(request: Request, made: Plan | None) -> str:
-    """What the weights start from, as a label."""
-    if made is None:
-        return ""
-    if request.recipe and not request.init:
-        return made.recipe
-    return " + ".join(filter(None, [request.recipe, request.init, *request.overrides]))
-
-
-def _start_notes(request: Request) -> tuple[str, ...]:
-    if request.recipe or request.init:
-        return ()
-    rest = " but for --set" if request.overrides else ""
-    return (f"weights as the model's constructor makes them{rest}",)
 
 
 def _is_json_file(text: str) -> bool:

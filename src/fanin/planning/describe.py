@@ -27,10 +27,12 @@ from fanin.fills import (
 )
 from fanin.geometry import is_dtensor, local_tensor
 from fanin.model import Site, buffers, sites
+from fanin.planning.following import Following
 from fanin.planning.step import Step
 from fanin.report import Column, Table
 
 if TYPE_CHECKING:
+    from fanin.flow import Trace
     from fanin.planning.plan import Plan
 
 __all__ = [
@@ -46,8 +48,8 @@ __all__ = [
 _CHUNK = 1 << 16  # elements converted to float64 at a time
 
 
-def plan_table(plan: Plan, model: nn.Module | None) -> Table:
-    """One row for each step; the observed std is there when a model is."""
+def plan_table(plan: Plan, model: nn.Module | None, trace: Trace | None) -> Table:
+    """One row for each step; the observed std is there when a model is, what follows by a trace."""
     columns = [
         Column("parameter"),
         Column("shape"),
@@ -55,8 +57,10 @@ def plan_table(plan: Plan, model: nn.Module | None) -> Table:
         Column("distribution"),
         Column("std", "right"),
         *([Column("observed", "right")] if model is not None else []),
+        *([Column("followed by")] if trace is not None else []),
         Column("rule", optional=True),
     ]
+    following = Following(trace, plan.prefix) if trace is not None else None
     held: tuple[Site, ...] = ()
     if model is not None:
         held = (*sites(model, prefix=plan.prefix), *buffers(model, prefix=plan.prefix))
@@ -66,13 +70,15 @@ def plan_table(plan: Plan, model: nn.Module | None) -> Table:
         tensor = tensors.get(step.name)
         observed = [_number(observed_std(tensor)) if tensor is not None else "-"]
         observed = observed if model is not None else []
-        rows.append((*_cells(step), *observed, step.rule))
+        next_in_line = [", ".join(following(step.names)) or "-"] if following else []
+        rows.append((*_cells(step), *observed, *next_in_line, step.rule))
     notes = [f"tied: {' = '.join(step.names)}" for step in plan.steps if step.aliases]
     notes += [f"{step.name}: {step.note}" for step in plan.steps if step.note]
     notes += [f"overridden everywhere: {rule}" for rule in plan.overridden]
     notes += [f"matches nothing: {rule}" for rule in plan.unused]
     if any(map(is_dtensor, tensors.values())):
         notes.append("observed: of a sharded parameter, the part that this process holds")
+    notes += [f"trace: {note}" for note in trace.notes] if trace is not None else []
     notes += [] if plan.steps else ["The model has no parameters."]
     return Table(tuple(columns), tuple(rows), caption="\n".join(notes))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -19,6 +19,9 @@ from fanin.planning.pending import fill_when_materialized
 from fanin.planning.resharding import reshard
 from fanin.planning.step import Step
 from fanin.report import Table
+
+if TYPE_CHECKING:
+    from fanin.flow import Trace
 
 __all__ = ["Plan"]
 
@@ -134,9 +137,14 @@ class Plan:
         """
         return explained(self.steps, name)
 
-    def table(self, model: nn.Module | None = None) -> Table:
-        """Name, shape, fans, distribution, std and rule; with a model also the std it now has."""
-        return plan_table(self, model)
+    def table(self, model: nn.Module | None = None, *, trace: Trace | None = None) -> Table:
+        """Name, shape, fans, distribution, std and rule.
+
+        Args:
+            model: adds the std that its parameters now have.
+            trace: of the model, adds what follows each parameter.
+        """
+        return plan_table(self, model, trace)
 
     def tables(self) -> tuple[Table, ...]:
         """The plan as its one table."""

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from fanin.errors import ArgumentError
 from fanin.initializers.initializer import value_text
 from fanin.planning.rules import Content, Rule, rule
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from fanin.flow import Trace
+
 __all__ = ["Recipe"]
+
+Derived: TypeAlias = "Callable[[nn.Module, Trace], Iterable[Rule]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +32,8 @@ class Recipe:
         summary: one line for `fanin list recipes`.
         num_added: how many of the rules, the last ones, were appended to it.
         options: name and value of what it was made with, where that is not the default.
+        derived: gives rules from a model and its `Trace`, all of them weaker than ``rules``; a plan
+            then needs ``example_inputs=``.
 
     Example:
         >>> from fanin.initializers import ones, zeros
@@ -39,6 +49,7 @@ class Recipe:
     summary: str = ""
     num_added: int = 0
     options: tuple[tuple[str, Any], ...] = ()
+    derived: Derived | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ties", dict(self.ties))
@@ -46,10 +57,12 @@ class Recipe:
     def __add__(self, other: Rule | Recipe | Iterable[Rule] | Mapping[str, Content]) -> Recipe:
         """The recipe with more rules: one, several, another recipe's, or one for each name glob."""
         ties = self.ties
+        derived = self.derived
         if isinstance(other, Rule):
             added: tuple[Rule, ...] = (other,)
         elif isinstance(other, Recipe):
             added, ties = other.rules, {**self.ties, **other.ties}
+            derived = _one_of_two(self, other)
         elif isinstance(other, Mapping):
             added = tuple(rule(pattern, content) for pattern, content in other.items())
         elif isinstance(other, Iterable):
@@ -59,7 +72,12 @@ class Recipe:
         else:
             return NotImplemented
         rules, count = (*self.rules, *added), self.num_added + len(added)
-        return replace(self, rules=rules, ties=ties, num_added=count)
+        return replace(self, rules=rules, ties=ties, num_added=count, derived=derived)
+
+    @property
+    def needs_trace(self) -> bool:
+        """Whether what it does depends on how the model computes."""
+        return self.derived is not None or any(each.match.followed_by for each in self.rules)
 
     def __str__(self) -> str:
         stated = ", ".join(f"{name}={value_text(value)}" for name, value in self.options)
@@ -67,3 +85,14 @@ class Recipe:
         plural = "" if self.num_added == 1 else "s"
         added = f" + {self.num_added} rule{plural}" if self.num_added else ""
         return f"{self.name}@{self.version}{options}{added}"
+
+
+def _one_of_two(recipe: Recipe, added: Recipe) -> Derived | None:
+    """The function of two recipes that derives rules: those come first, so it is the first's."""
+    if added.derived is not None and (recipe.rules or recipe.derived):
+        raise ArgumentError(
+            "recipe: rules from a trace come before all others. Got "
+            f"{str(added)!r}, which derives rules, appended to {str(recipe)!r}. Append the other "
+            "way round."
+        )
+    return recipe.derived or added.derived

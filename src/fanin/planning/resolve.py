@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from torch import nn
 
-from fanin.errors import ArgumentError
+from fanin.errors import ArgumentError, PlanError
 from fanin.fills import Fill
 from fanin.geometry import Layout
 from fanin.model import Entry, Site, entries, is_literal, layout_of, module_type
@@ -21,6 +22,7 @@ from fanin.planning.coverage import (
     unused_rules,
 )
 from fanin.planning.filling import chooses_by_site, resolve_fill, resolve_layout, winners
+from fanin.planning.following import Following
 from fanin.planning.plan import Plan
 from fanin.planning.recipe import Recipe
 from fanin.planning.rules import Keep, Rule
@@ -28,6 +30,9 @@ from fanin.planning.selection import Selection, skipped_names
 from fanin.planning.step import Step
 from fanin.stream import Key
 from fanin.stream.key import checked_seed
+
+if TYPE_CHECKING:
+    from fanin.flow import Trace
 
 __all__ = ["make_plan"]
 
@@ -40,6 +45,7 @@ def make_plan(
     only: Selection = None,
     skip: Selection = None,
     prefix: str | None = None,
+    trace: Trace | None = None,
 ) -> Plan:
     """Resolve a recipe for a model; nothing is written.
 
@@ -52,13 +58,15 @@ def make_plan(
         skip: names or globs of parameters that stay as they are.
         prefix: the name of the model in a larger one, of which it is a part; rules by name may then
             be for another part. None: it is the whole.
+        trace: what the model computes, for rules that depend on it.
 
     Returns:
         A plan with one step for each parameter, the kept and skipped ones included.
 
     Raises:
         PlanError: when no rule covers a parameter, a rule or pattern by name fits none, a stream
-            is stated for several, or a parameter cannot be written.
+            is stated for several, a parameter cannot be written, or a trace is needed and there is
+            none.
         LayoutError: when an initializer needs fans that no adapter states.
     """
     if not isinstance(model, nn.Module):
@@ -67,9 +75,10 @@ def make_plan(
     within = prefix or ""
     found = entries(model, ties=recipe.ties, prefix=prefix)
     skipped = skipped_names(model, found, only=only, skip=skip, prefix=within)
-    matched = _matched(recipe.rules, found)
+    rules_in_order = _rules(model, recipe, trace)
+    matched = _matched(rules_in_order, found, Following(trace, within) if trace else None)
     if prefix is None:
-        every_rule_fits(recipe.rules, matched, found)
+        every_rule_fits(rules_in_order, matched, found)
     for entry, rules in zip(found, matched, strict=True):
         if entry.name not in skipped and _is_from_constructor(entry, rules):
             skipped[entry.name] = "from the constructor"
@@ -89,10 +98,10 @@ def make_plan(
         won.update(map(id, chosen.values()))
         steps.append(_step(entry, rules, chosen, layout, fills, seed=seed, ties=recipe.ties))
     streams_are_single(steps)
-    first_added = len(recipe.rules) - recipe.num_added
+    first_added = len(rules_in_order) - recipe.num_added
     listed = [
         rule
-        for i, rule in enumerate(recipe.rules)
+        for i, rule in enumerate(rules_in_order)
         if i >= first_added or (prefix is not None and rule.must_match)
     ]
     return Plan(
@@ -105,7 +114,23 @@ def make_plan(
     )
 
 
-def _matched(rules: Sequence[Rule], found: Sequence[Entry]) -> list[list[Rule]]:
+def _rules(model: nn.Module, recipe: Recipe, trace: Trace | None) -> tuple[Rule, ...]:
+    """The rules of a recipe, after those that it derives from the trace."""
+    if trace is None and recipe.needs_trace:
+        asking = (str(rule) for rule in recipe.rules if rule.match.followed_by)
+        raise PlanError(
+            "plan: what depends on how the model computes needs inputs to trace it with. Got no "
+            f"example_inputs for {next(asking, str(recipe))!r}. Pass "
+            "fanin.plan(model, recipe, example_inputs=x), or to initialize: only shapes matter."
+        )
+    if recipe.derived is None or trace is None:
+        return recipe.rules
+    return (*recipe.derived(model, trace), *recipe.rules)
+
+
+def _matched(
+    rules: Sequence[Rule], found: Sequence[Entry], following: Following | None
+) -> list[list[Rule]]:
     """The rules that match each entry, in their order.
 
     Types are compared once for each kind of parameter, and names without a wildcard looked up.
@@ -126,11 +151,11 @@ def _matched(rules: Sequence[Rule], found: Sequence[Entry]) -> list[list[Rule]]:
         named = {i for name in entry.names for i in by_name.get(name, ())}
         if named:
             candidates = (rules[i] for i in sorted({*others, *named}))
-            matched.append([rule for rule in candidates if rule.match(entry)])
-        elif all(rule.match.fits_place(entry) for rule in shortlist):
-            matched.append(shortlist)  # one list for many: planning 10,000 parameters is half gc
+            matched.append([rule for rule in candidates if rule.match(entry, following)])
         else:
-            matched.append([rule for rule in shortlist if rule.match.fits_place(entry)])
+            fitting = [rule for rule in shortlist if rule.match.fits_place(entry, following)]
+            # One list for many: planning 10,000 parameters is half garbage collection.
+            matched.append(shortlist if len(fitting) == len(shortlist) else fitting)
     return matched
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TypeAlias
@@ -13,6 +13,7 @@ from fanin.errors import ArgumentError
 from fanin.geometry import Layout
 from fanin.initializers import BUILDERS, Initializer
 from fanin.model import Entry, Site, matches, module_type
+from fanin.planning.following import Following
 
 __all__ = ["Content", "Keep", "Match", "Rule", "keep", "rule"]
 
@@ -55,6 +56,7 @@ class Match:
         within: types of which one must be among the modules from the root down.
         parameter: glob for the attribute (``"weight"``, ``"bias_*"``).
         predicate: called with the owning `Site`.
+        followed_by: globs for what its result goes into (`Trace.followed_by`), one of which fits.
     """
 
     name: str | None = None
@@ -63,11 +65,12 @@ class Match:
     within: tuple[Kind, ...] = ()
     parameter: str | None = None
     predicate: Callable[[Site], bool] | None = None
+    followed_by: tuple[str, ...] = ()
 
-    def __call__(self, entry: Entry) -> bool:
+    def __call__(self, entry: Entry, following: Following | None = None) -> bool:
         """Whether the entry meets every condition."""
-        site = entry.owner
-        return self.fits_kind(module_type(site.module), site.attribute) and self.fits_place(entry)
+        site, kind = entry.owner, module_type(entry.owner.module)
+        return self.fits_kind(kind, site.attribute) and self.fits_place(entry, following)
 
     def fits_kind(self, kind: type[nn.Module], attribute: str) -> bool:
         """Whether parameters of this name in modules of this type may meet the conditions."""
@@ -75,8 +78,13 @@ class Match:
             return False
         return self.parameter is None or fnmatchcase(attribute, self.parameter)
 
-    def fits_place(self, entry: Entry) -> bool:
-        """Whether the entry meets the conditions on its name, what it lies in, and itself."""
+    def fits_place(self, entry: Entry, following: Following | None = None) -> bool:
+        """Whether the entry meets the conditions on its name, what it lies in, and itself.
+
+        Args:
+            entry: a parameter.
+            following: tells what its result goes into; without it no condition on that is met.
+        """
         site = entry.owner
         if self.name is not None and not any(matches(self.name, name) for name in entry.names):
             return False
@@ -84,7 +92,12 @@ class Match:
             _is_kind(module_type(parent), self.within) for parent in site.parents
         ):
             return False
+        if self.followed_by and not (following and self._fits_one(following(entry.names))):
+            return False
         return self.predicate is None or bool(self.predicate(site))
+
+    def _fits_one(self, functions: Iterable[str]) -> bool:
+        return any(fnmatchcase(each, glob) for each in functions for glob in self.followed_by)
 
     def __str__(self) -> str:
         kinds = "|".join(map(_kind_name, self.types[:2]))
@@ -92,7 +105,8 @@ class Match:
         where = ".".join(filter(None, [kinds, self.parameter]))
         inside = f"in {'|'.join(map(_kind_name, self.within))}" if self.within else ""
         test = getattr(self.predicate, "__name__", str(self.predicate)) if self.predicate else ""
-        return " ".join(filter(None, [self.name, where, inside, test]))
+        after = f"before {'|'.join(self.followed_by)}" if self.followed_by else ""
+        return " ".join(filter(None, [self.name, where, inside, after, test]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +160,7 @@ def rule(
     parameter: str | None = None,
     part: str | None = None,
     within: Kind | tuple[Kind, ...] = (),
+    followed_by: str | tuple[str, ...] = (),
     exact: bool = False,
     optional: bool = False,
     stream: str | None = None,
@@ -165,6 +180,9 @@ def rule(
         part: glob for parts of a packed parameter (``"q"``; ``"f"``, an LSTM's forget gate): the
             rule is for these parts alone, and the last rule wins part by part.
         within: types, or globs for class names, of which one must enclose the parameter.
+        followed_by: glob for what the parameter's result goes into (``"relu"``, ``"*norm"``,
+            ``"add"`` for a residual stream; see `fanin.flow.Trace.followed_by`), or a tuple of
+            them. A plan with such a rule needs ``example_inputs=``.
         exact: do not count subclasses of the type in ``match``.
         optional: a name that fits no parameter is no error.
         stream: name of the random stream, instead of the parameter's; for a rule that fits one.
@@ -184,6 +202,8 @@ def rule(
         Linear.bias -> zeros()
         >>> print(rule(nn.LSTM, ones(), parameter="bias_ih_*", part="f"))
         LSTM.bias_ih_*, part f -> ones()
+        >>> print(rule(nn.Linear, zeros(), parameter="weight", followed_by="add"))
+        Linear.weight before add -> zeros()
     """
     name = match if isinstance(match, str) else None
     types: tuple[Kind, ...] = match if isinstance(match, tuple) else ()
@@ -217,11 +237,12 @@ def rule(
         within=_kinds("within", within if isinstance(within, tuple) else (within,)),
         parameter=parameter,
         predicate=predicate,
+        followed_by=_functions(followed_by),
     )
     if conditions == Match(exact=exact):
         raise ArgumentError(
-            "rule: a rule states what it matches. Got none of match, type_name, parameter and "
-            'within. Use "**" to match every parameter.'
+            "rule: a rule states what it matches. Got none of match, type_name, parameter, within "
+            'and followed_by. Use "**" to match every parameter.'
         )
     if name is not None:
         matches(name, "")  # refuse a malformed pattern here, not when the plan is made
@@ -237,6 +258,16 @@ def _kinds(option: str, kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
                 f"of one. Got {kind!r}."
             )
     return kinds
+
+
+def _functions(followed_by: str | tuple[str, ...]) -> tuple[str, ...]:
+    globs = (followed_by,) if isinstance(followed_by, str) else tuple(followed_by)
+    if not all(isinstance(glob, str) and glob for glob in globs):
+        raise ArgumentError(
+            "rule: followed_by= is the name of a function, a glob for it, or a tuple of them. Got "
+            f'{followed_by!r}. Write "relu".'
+        )
+    return globs
 
 
 def _is_kind(kind: type, wanted: tuple[Kind, ...], *, exact: bool = False) -> bool:

@@ -26,5 +26,5 @@ def _candidates(recipe: Recipe) -> Iterator[Recipe]:
 
 
 def _begins_with(recipe: Recipe, base: Recipe) -> bool:
-    has_ties = base.ties.items() <= recipe.ties.items()
-    return has_ties and recipe.rules[: len(base.rules)] == base.rules
+    is_like = base.derived == recipe.derived and base.ties.items() <= recipe.ties.items()
+    return is_like and recipe.rules[: len(base.rules)] == base.rules

@@ -44,6 +44,11 @@ def to_data(recipe: Recipe) -> dict[str, Any]:
     """
     base = base_of(recipe)
     known = base or Recipe("", 1, ())
+    if recipe.derived != known.derived:
+        raise ArgumentError(
+            f"recipe: what is written down holds no functions. Got {recipe.derived!r}, by which "
+            f"{str(recipe)!r} derives rules. Write the rules that are appended to it."
+        )
     own = enumerate(recipe.rules[len(known.rules) :], start=len(known.rules) + 1)
     data = {
         "name": recipe.name,
@@ -87,7 +92,7 @@ def from_data(data: object, *, source: str) -> Recipe:
     extended = replace(extended, summary=summary or base.summary)
     if (name, version) == (base.name, base.version):
         return extended
-    return Recipe(name, version, extended.rules, extended.ties, extended.summary)
+    return replace(extended, name=name, version=version, num_added=0, options=())
 
 
 def _rule_data(one: Rule, where: str) -> dict[str, Any]:
@@ -103,6 +108,7 @@ def _rule_data(one: Rule, where: str) -> dict[str, Any]:
         "type": _kinds(match.types),
         "within": _kinds(match.within),
         "parameter": match.parameter,
+        "followed_by": _kinds(match.followed_by),
         "part": one.part,
         "exact": match.exact,
         "optional": one.optional,
@@ -167,6 +173,7 @@ def _made(table: dict[str, Any]) -> Rule:
         keep() if init in ("keep", str(keep())) else parse(init),
         type_name=_names(table.pop("type", ())),
         within=_names(table.pop("within", ())),
+        followed_by=_names(table.pop("followed_by", ())),
         layout=_layout(axes) if axes else None,
         **table,
     )
@@ -264,6 +271,7 @@ _RULE_KEYS = {
     "type": _NAMES,
     "within": _NAMES,
     "parameter": _TEXT,
+    "followed_by": _NAMES,
     "part": _TEXT,
     "exact": _FLAG,
     "optional": _FLAG,

@@ -22,10 +22,10 @@ def to_toml(recipe: Recipe) -> str:
     registered recipe, ``base`` in their stead (``base = "gpt2@1"``). ``[ties]`` maps aliases to
     owners. Each ``[[rules]]`` has ``init``, the text form of an initializer or ``"keep()"``, and
     what it selects by: ``name`` (a glob, or ``re:…``), ``type`` and ``within`` (class names or
-    globs for them), ``parameter``, ``part``; then ``exact``, ``optional``, ``stream``, ``label``,
-    and the axes where it states them: ``in_axes``, ``out_axes``, ``batch_axes``, ``parts`` and the
-    other fields of a `Layout`. A type is written as the name of its class, which also fits
-    another class of that name.
+    globs for them), ``parameter``, ``followed_by`` (names of functions or globs for them),
+    ``part``; then ``exact``, ``optional``, ``stream``, ``label``, and the axes where it states
+    them: ``in_axes``, ``out_axes``, ``batch_axes``, ``parts`` and the other fields of a `Layout`.
+    A type is written as the name of its class, which also fits another class of that name.
 
     Args:
         recipe: rules with names and numbers in them, after those of a registered recipe or none.

@@ -1,4 +1,4 @@
-"""What a probe can measure: a model with values, whole on this process, that runs as Python."""
+"""What passes can be measured in: a model with values, whole on this process, run as Python."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch.jit import ScriptModule
 from fanin.errors import ArgumentError, PlanError
 from fanin.geometry import is_dtensor, partition
 from fanin.model import buffers, sites
+from fanin.model.wrappers import unwrapped
 from fanin.planning import Plan
-from fanin.probing.measuring.modules import unwrapped
 
 __all__ = ["check_plan", "checked_model", "some"]
 
 
-def checked_model(model: nn.Module) -> nn.Module:
-    """The model inside wrappers.
+def checked_model(model: nn.Module, *, asked: str = "probe") -> nn.Module:
+    """The model inside wrappers; messages say what was asked for.
 
     Raises:
         ArgumentError: for what is no module, for `torch.jit` programs, for sharded parameters.
@@ -26,17 +26,18 @@ def checked_model(model: nn.Module) -> nn.Module:
     """
     if not isinstance(model, nn.Module):
         raise ArgumentError(
-            f"probe: the model is an nn.Module. Got {type(model).__name__}. Wrap a function in a "
+            f"{asked}: the model is an nn.Module. Got {type(model).__name__}. Wrap a function in a "
             "module that calls it."
         )
     model = unwrapped(model)
     programs = _programs(model)
     if programs:
         raise ArgumentError(
-            "probe: the modules run as Python, which a torch.jit program does not. Got one for "
-            f"{some(programs) if programs[0] else 'all of it'}. Probe the module it was made of."
+            f"{asked}: the modules run as Python, which a torch.jit program does not. Got one for "
+            f"{some(programs) if programs[0] else 'all of it'}. {asked.capitalize()} the module it "
+            "was made of."
         )
-    _check_values(model)
+    _check_values(model, asked)
     return model
 
 
@@ -71,7 +72,7 @@ def _programs(model: nn.Module) -> list[str]:
     )
 
 
-def _check_values(model: nn.Module) -> None:
+def _check_values(model: nn.Module, asked: str) -> None:
     lazy: list[str] = []
     sharded: list[str] = []
     meta: list[str] = []
@@ -86,17 +87,18 @@ def _check_values(model: nn.Module) -> None:
             meta.append(site.name)
     if lazy:
         raise PlanError(
-            f"probe: every parameter has a shape. Got lazy ones: {some(lazy)}. Give them shapes "
+            f"{asked}: every parameter has a shape. Got lazy ones: {some(lazy)}. Give them shapes "
             "with fanin.initialize(model, ..., example_inputs=...), or one forward pass."
         )
     if sharded:
         raise ArgumentError(
-            "probe: parameters and buffers are whole and of this process alone. Got pieces, or "
-            f"DTensors, for {some(sharded)}. Probe the model before it is sharded, or a narrower "
-            "one of the same depth."
+            f"{asked}: parameters and buffers are whole and of this process alone. Got pieces, or "
+            f"DTensors, for {some(sharded)}. {asked.capitalize()} the model before it is sharded, "
+            "or a narrower one of the same depth."
         )
     if meta:
         raise PlanError(
-            f"probe: every parameter and buffer has values. Got the meta device for {some(meta)}. "
-            'Initialize the model first: fanin.initialize(model, recipe, device="cpu").'
+            f"{asked}: every parameter and buffer has values. Got the meta device for "
+            f"{some(meta)}. Initialize the model first: fanin.initialize(model, recipe, "
+            'device="cpu").'
         )

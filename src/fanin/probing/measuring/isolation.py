@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,6 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from fanin.model.construction.generators import generators_kept
 
 __all__ = ["undisturbed"]
 
@@ -31,11 +32,9 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     Args:
         model: any module that runs as Python.
     """
-    cuda: Any = torch.cuda
-    devices = list(range(cuda.device_count())) if cuda.is_initialized() else []
     with ExitStack() as afterwards:
-        afterwards.enter_context(torch.random.fork_rng(devices=devices))
-        for keep in (_other_generators(), _buffers(model), _flags(model), _autocast()):
+        afterwards.enter_context(generators_kept())
+        for keep in (_buffers(model), _flags(model), _autocast()):
             afterwards.callback(keep)
         afterwards.callback(_gradients(set(model.parameters())))
         afterwards.enter_context(torch.inference_mode(False))  # grad mode is on inside
@@ -44,19 +43,6 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         if "torch._dynamo.eval_frame" in sys.modules:  # nothing is compiled without it
             afterwards.enter_context(torch.compiler.set_stance("force_eager"))
         yield
-
-
-def _other_generators() -> Callable[[], None]:
-    state = random.getstate()
-    numpy: Any = sys.modules.get("numpy")  # nobody has drawn from a library not yet imported
-    numpy_state = numpy.random.get_state() if numpy is not None else None
-
-    def restore() -> None:
-        random.setstate(state)
-        if numpy is not None:
-            numpy.random.set_state(numpy_state)
-
-    return restore
 
 
 def _buffers(model: nn.Module) -> Callable[[], None]:

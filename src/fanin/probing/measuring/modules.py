@@ -13,7 +13,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 from fanin.model import module_type, sites
 from fanin.model.wrappers import wrapped_attribute
 
-__all__ = ["Watched", "unwrapped", "watched"]
+__all__ = ["Watched", "watched"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -49,13 +49,6 @@ class Watched:
     def label(self) -> str:
         """For messages."""
         return f"{self.name!r} ({self.kind})" if self.name else self.kind
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside DDP, a compiled module and their kin; other models are returned as is."""
-    while (attribute := wrapped_attribute(model)) is not None:
-        model = getattr(model, attribute)
-    return model
 
 
 def watched(model: nn.Module) -> tuple[Watched, ...]:

@@ -1,0 +1,160 @@
+"""What a forward pass computes: values, the operations between them, and where they happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fanin.flow import residuals, structure
+from fanin.flow.roles import Roles
+
+if TYPE_CHECKING:
+    from fanin.flow.residuals import Residual
+
+__all__ = ["ModuleCall", "Operation", "Trace", "Value"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Value:
+    """One tensor at one moment of the pass; a tensor that was written in place is another one.
+
+    Args:
+        index: position among the values of the trace.
+        shape: of the tensor.
+        dtype: of the tensor.
+        parameter: its canonical name, where it is a parameter; tied ones go by their owner's.
+        buffer: its canonical name, where it is a buffer.
+        argument: of the model, ``"0"`` or ``"input_ids"``, where it came in as one.
+    """
+
+    index: int
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    parameter: str | None = None
+    buffer: str | None = None
+    argument: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operation:
+    """One call of a torch function.
+
+    Args:
+        index: position in the order of execution.
+        name: torch's own, without module, underscores of in-place forms and of operators:
+            ``"linear"``, ``"add"`` for ``+``, ``torch.add`` and ``add_``.
+        function: what was called, to be called again.
+        args: as called, with a `Value` in the place of every tensor, in lists and tuples too.
+        kwargs: likewise.
+        outputs: its tensors, in order.
+        module: canonical name of the innermost module that was running, ``""`` for the model.
+        call: which call of that module, from 0.
+    """
+
+    index: int
+    name: str
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    outputs: tuple[Value, ...]
+    module: str
+    call: int
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """The values among the arguments, in order; one that is passed twice is there twice."""
+        return tuple(values_in((self.args, tuple(self.kwargs.values()))))
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleCall:
+    """One call of one module: its canonical name, which call it was, its class, what came out."""
+
+    name: str
+    call: int
+    kind: str
+    outputs: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The operations of one forward pass, in the order in which they ran.
+
+    Args:
+        operations: every call of a torch function that took or made a tensor.
+        calls: of the modules, in the order in which they ended.
+        arguments: the tensors among the model's arguments.
+        outputs: the tensors among its results.
+        notes: what the trace could not see, in sentences.
+    """
+
+    operations: tuple[Operation, ...]
+    calls: tuple[ModuleCall, ...]
+    arguments: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    def producer(self, value: Value) -> Operation | None:
+        """The operation that made a value; none made parameters, buffers and arguments."""
+        return self._producers.get(value)
+
+    def consumers(self, value: Value) -> tuple[Operation, ...]:
+        """The operations that take a value, in order."""
+        return tuple(self._consumers.get(value, ()))
+
+    def users(self, parameter: str) -> tuple[Operation, ...]:
+        """The operations that compute with a parameter, seen through views, splits and casts."""
+        return structure.users(self, parameter)
+
+    def followed_by(self, parameter: str) -> tuple[str, ...]:
+        """The names of the operations that the result of a parameter's users goes into.
+
+        Seen through everything that is linear in it (views, casts, biases, constant factors,
+        masks, rotations of positions), dropout and pooling: ``"relu"``, ``"layer_norm"``,
+        ``"softmax"``, ``"add"`` for a residual stream, ``"mul"`` for a gate, ``"output"`` where it
+        leaves the model. Each once, in order of execution.
+        """
+        return structure.followed_by(self, parameter)
+
+    def residuals(self) -> tuple[Residual, ...]:
+        """The additions of which one operand was computed from the other, in order."""
+        return residuals.residuals(self)
+
+    @cached_property
+    def parameters(self) -> dict[str, Value]:
+        """The parameters that the pass reads, by canonical name."""
+        values = (value for operation in self.operations for value in operation.inputs)
+        return {value.parameter: value for value in values if value.parameter is not None}
+
+    @cached_property
+    def roles(self) -> Roles:
+        """Which values are signals, which weights."""
+        return Roles(self)
+
+    @cached_property
+    def _producers(self) -> dict[Value, Operation]:
+        return {value: made for made in self.operations for value in made.outputs}
+
+    @cached_property
+    def _consumers(self) -> dict[Value, list[Operation]]:
+        consumers: dict[Value, list[Operation]] = {}
+        for operation in self.operations:
+            for value in dict.fromkeys(operation.inputs):
+                consumers.setdefault(value, []).append(operation)
+        return consumers
+
+
+def values_in(nested: Any) -> Iterator[Value]:
+    """The values in lists, tuples and mappings, in order."""
+    if isinstance(nested, Value):
+        yield nested
+    elif isinstance(nested, (list, tuple)):
+        for item in nested:
+            yield from values_in(item)
+    elif isinstance(nested, Mapping):
+        for item in nested.values():
+            yield from values_in(item)
