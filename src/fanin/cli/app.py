@@ -9,12 +9,16 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from fanin.cli.audit import audit
 from fanin.cli.bench import bench
+from fanin.cli.calibrate import calibrate
 from fanin.cli.diff import diff
+from fanin.cli.explain import explain
 from fanin.cli.gain import gain
 from fanin.cli.initialize import init, plan
 from fanin.cli.inspect import inspect
 from fanin.cli.listing import list_choices
+from fanin.cli.meanfield import meanfield
 from fanin.cli.probe import ProbeCommand, probe
 from fanin.cli.verify import verify
 from fanin.errors import ArgumentError, FaninError
@@ -49,7 +53,11 @@ app.command()(verify)
 app.command()(inspect)
 app.command()(diff)
 app.command()(gain)
+app.command()(meanfield)
 app.command(cls=ProbeCommand)(probe)
+app.command()(calibrate)
+app.command()(audit)
+app.command()(explain)
 app.command("list")(list_choices)
 app.command()(bench)
 

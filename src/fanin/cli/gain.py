@@ -13,7 +13,7 @@ from fanin.errors import ArgumentError
 from fanin.gains import EmpiricalGain
 from fanin.report import Column, Table
 
-__all__ = ["gain"]
+__all__ = ["gain", "parse_param"]
 
 _MEANINGS = {
     "second_moment": "keeps the size of activations: 1/√E f(z)²",
@@ -38,7 +38,7 @@ def gain(
     A layer's std is multiplied by it, to make up for what the nonlinearity does to signals.
     """
     asked = (of,) if of else ("second_moment",) if method == "table" else tuple(_MEANINGS)
-    parameter = _parameter(param)
+    parameter = parse_param(param)
     found: dict[str, Any] = {}
     for name in asked:
         found[name] = fanin.gain(
@@ -59,7 +59,8 @@ def gain(
     print_table(Table(("of", Column("gain", "right"), Column("what it does", optional=True)), rows))
 
 
-def _parameter(text: str | None) -> float | tuple[float, float] | None:
+def parse_param(text: str | None) -> float | tuple[float, float] | None:
+    """The parameter of a nonlinearity as typed: a number, or two with a comma."""
     if text is None:
         return None
     try:

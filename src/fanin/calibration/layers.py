@@ -1,0 +1,137 @@
+"""The layers of a model that can be calibrated, with the weights that are scaled for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeGuard
+
+from torch import nn
+
+from fanin.calibration.weights import Weight
+from fanin.errors import ArgumentError, one_of
+from fanin.model import Site, is_literal, matches, sites
+from fanin.probing.measuring.modules import Watched, watched
+
+__all__ = ["Layer", "Names", "layers_of"]
+
+Names = str | Iterable[str] | None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Layer:
+    """A module with weights and none below it that has some.
+
+    Args:
+        name: its first canonical name.
+        kind: its class.
+        module: that is called.
+        weights: to be scaled.
+        others: its other parameters: biases, and weights that another scale makes up for.
+        note: why it is to be left alone; empty where it is not.
+    """
+
+    name: str
+    kind: str
+    module: nn.Module
+    weights: tuple[Weight, ...]
+    others: tuple[Site, ...]
+    note: str = ""
+
+    @property
+    def label(self) -> str:
+        """For messages."""
+        return f"{self.name!r} ({self.kind})" if self.name else self.kind
+
+
+def layers_of(model: nn.Module, *, only: Names, skip: Names) -> tuple[Layer, ...]:
+    """Every layer in registration order, those that are to be left alone included.
+
+    Raises:
+        ArgumentError: when ``only`` or ``skip`` names no layer.
+    """
+    found = [place for place in watched(model) if place.is_layer]
+    names = [place.name for place in found]
+    wanted = set(names) if only is None else _fitting("only", only, names)
+    unwanted = set() if skip is None else _fitting("skip", skip, names)
+    held = _held(model, found)
+    layers = []
+    for place in found:
+        weights, others = _parted(place.module, held[id(place.module)])
+        note = "not in only=" if place.name not in wanted else ""
+        note = "in skip=" if place.name in unwanted else note
+        note = note or _obstacle(place.module, weights)
+        layers.append(Layer(place.name, place.kind, place.module, weights, others, note))
+    return tuple(layers)
+
+
+def _held(model: nn.Module, found: Sequence[Watched]) -> dict[int, list[Site]]:
+    """The parameters in each layer, by the id of its module; a shared module's once."""
+    held: dict[int, dict[tuple[int, str], Site]] = {id(place.module): {} for place in found}
+    for site in sites(model):
+        for parent in reversed(site.parents):
+            if id(parent) in held:
+                held[id(parent)].setdefault((id(site.module), site.attribute), site)
+                break
+    return {layer: list(places.values()) for layer, places in held.items()}
+
+
+def _parted(module: nn.Module, held: Sequence[Site]) -> tuple[tuple[Weight, ...], tuple[Site, ...]]:
+    """What is scaled, and the rest.
+
+    The output of attention is linear in its last projection. The projections before it set how
+    sharply it attends, which no std of an output tells: they are not scaled.
+    """
+    if isinstance(module, nn.MultiheadAttention):
+        chosen = [site for site in held if site.module is module.out_proj and _is_weight(site)]
+    else:
+        chosen = [site for site in held if _is_weight(site)]
+    rest = tuple(site for site in held if all(site is not each for each in chosen))
+    return tuple(map(Weight, chosen)), rest
+
+
+def _is_weight(site: Site) -> bool:
+    return len(site.shape) > 1 and (site.dtype.is_floating_point or site.dtype.is_complex)
+
+
+def _obstacle(module: nn.Module, weights: Sequence[Weight]) -> str:
+    """Why a layer cannot be calibrated; empty where it can."""
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        return "a recurrent layer's output is bounded by its gates, not scaled by its weights"
+    if not weights:
+        return "it has no weight of floating point"
+    for weight in weights:
+        if weight.is_frozen:
+            return f"{weight.site.attribute!r} is frozen"
+        reason = weight.obstacle()
+        if reason:
+            return reason
+    return ""
+
+
+def _fitting(argument: str, chosen: str | Iterable[str], names: Sequence[str]) -> set[str]:
+    """The names of layers that patterns fit; each fits one at least."""
+    fitting: set[str] = set()
+    patterns: list[object] = list(chosen) if _is_several(chosen) else [chosen]
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise ArgumentError(
+                f"calibrate: {argument}= is a name or a glob, or several. Got {pattern!r}. Write "
+                f"for instance {argument}='head'."
+            )
+        found = {
+            name
+            for name in names
+            if name == pattern or (not is_literal(pattern) and matches(pattern, name))
+        }
+        if not found:
+            raise ArgumentError(
+                f"calibrate: {argument}= names layers with weights. Got {pattern!r}, which fits "
+                f"none. {one_of(pattern, names)}"
+            )
+        fitting |= found
+    return fitting
+
+
+def _is_several(chosen: object) -> TypeGuard[Iterable[object]]:
+    return isinstance(chosen, Iterable) and not isinstance(chosen, str)

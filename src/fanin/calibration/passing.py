@@ -1,0 +1,153 @@
+"""A forward pass that stops at each layer's first call, and may run the layer again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fanin.calibration.errors import CalibrationError
+from fanin.calibration.layers import Layer
+from fanin.probing.measuring.isolation import undisturbed
+from fanin.probing.measuring.tensors import copied, measurable, signal
+
+__all__ = ["Call", "visit_layers"]
+
+
+@dataclass(slots=True)
+class Call:
+    """A layer's first call, as it returns.
+
+    Args:
+        layer: that was called.
+        output: what it returned.
+        again: calls it once more on the same inputs, with the same random numbers.
+    """
+
+    layer: Layer
+    output: Any
+    again: Callable[[], Any]
+
+    @property
+    def signal(self) -> Tensor | None:
+        """The output's tensor that stands for it; None where it has none of numbers."""
+        return signal(measurable(self.output))
+
+    def repeat(self) -> None:
+        """Take the output of the layer with its weights as they are now."""
+        self.output = self.again()
+
+
+def visit_layers(
+    model: nn.Module, batch: object, layers: Sequence[Layer], visit: Callable[[Call], None]
+) -> None:
+    """One forward pass, in the order of execution: what a visit leaves as output goes on.
+
+    A later layer so gets what the earlier ones return with their new weights, and the whole model
+    costs one pass and a call or two of each layer.
+
+    Raises:
+        CalibrationError: when the pass raises; the cause is chained.
+    """
+    running = _Running(visit)
+    inputs = copied(batch)
+    args: Sequence[Any] = inputs if isinstance(inputs, tuple | list) else (inputs,)
+    kwargs: Mapping[str, Any] = {}
+    if isinstance(inputs, Mapping):
+        args, kwargs = (), inputs
+    with undisturbed(model), torch.no_grad(), _as_written(), running.watching(layers):
+        try:
+            model(*args, **kwargs)
+        except CalibrationError:
+            raise
+        except Exception as error:
+            text = f"{type(error).__name__} ({str(error).strip().rstrip('.')})"
+            raise CalibrationError(
+                f"calibrate: the forward pass runs through. Got {text} {running.where}. Correct "
+                "the batch, or that module; nothing has changed."
+            ) from error
+
+
+class _Running:
+    """What hooks share during a pass."""
+
+    def __init__(self, visit: Callable[[Call], None]) -> None:
+        self._visit = visit
+        self._called: set[int] = set()
+        self._states: dict[int, list[Tensor]] = {}
+        self._is_again = False
+        self._last = ""
+
+    @property
+    def where(self) -> str:
+        """How far the pass had come."""
+        return f"after {self._last}" if self._last else "before any layer returned"
+
+    @contextmanager
+    def watching(self, layers: Sequence[Layer]) -> Iterator[None]:
+        """Inside, first calls are visited."""
+        with ExitStack() as hooks:
+            for layer in layers:
+                enter, leave = partial(self._enter, layer), partial(self._leave, layer)
+                module = layer.module
+                hooks.callback(module.register_forward_pre_hook(enter, prepend=True).remove)
+                hooks.callback(module.register_forward_hook(leave, with_kwargs=True).remove)
+            yield
+
+    def _enter(self, layer: Layer, module: nn.Module, args: object) -> None:
+        if not self._is_again and id(layer) not in self._called:
+            self._states[id(layer)] = _generator_states()
+
+    def _leave(
+        self,
+        layer: Layer,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        output: Any,
+    ) -> Any:
+        if self._is_again or id(layer) in self._called:
+            return None
+        self._called.add(id(layer))
+        states = self._states.pop(id(layer))
+
+        def again() -> Any:
+            _set_generators(states)
+            self._is_again = True
+            try:
+                return module(*args, **kwargs)
+            finally:
+                self._is_again = False
+
+        call = Call(layer, output, again)
+        self._visit(call)
+        self._last = layer.label
+        return call.output
+
+
+def _generator_states() -> list[Tensor]:
+    """Of the CPU and of every CUDA device that is in use."""
+    cuda: Any = torch.cuda
+    return [torch.get_rng_state(), *(cuda.get_rng_state_all() if cuda.is_initialized() else [])]
+
+
+def _set_generators(states: Sequence[Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    if len(states) > 1:
+        torch.cuda.set_rng_state_all(list(states[1:]))
+
+
+@contextmanager
+def _as_written() -> Iterator[None]:
+    """Inside, transformer layers call their sub-modules, also in eval mode without gradients."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

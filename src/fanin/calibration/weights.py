@@ -1,0 +1,107 @@
+"""A weight that is scaled from what it was, and everything put back if that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from fanin.model import Site
+
+__all__ = ["Weight", "restored_on_failure"]
+
+
+@dataclass(eq=False, slots=True)
+class Weight:
+    """The weight at a site, written as its value at the start times a scale: rounded once.
+
+    Args:
+        site: where it hangs.
+    """
+
+    site: Site
+    _start: Tensor | None = field(default=None, init=False)
+    _now: Tensor | None = field(default=None, init=False)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether training would leave it as it is."""
+        return not any(tensor.requires_grad for tensor in _stored(self.site))
+
+    def obstacle(self) -> str:
+        """Why its scale cannot be changed; empty where it can. Nothing is written."""
+        through = self.site.through
+        if through is None:
+            return ""
+        kind = through.mechanism.through
+        if through.note or through.refusal(2 * self.site.tensor):
+            return f"{kind} fixes the scale of {self.site.attribute!r}"
+        return ""
+
+    def begin(self) -> None:
+        """From here on scales are relative to what it holds now."""
+        self._start = self.site.tensor.detach().clone()
+
+    def scale(self, factor: float | Tensor) -> None:
+        """Write the value at the start times a factor; a tensor of factors is broadcast."""
+        assert self._start is not None
+        start = self._start
+        wide = torch.promote_types(start.dtype, torch.float32)
+        self._write((start.to(wide) * factor).to(start.dtype))
+
+    def finish(self) -> None:
+        """Write once more what a parametrization computes: its buffers count as a pass's own."""
+        if self.site.through is not None and self._now is not None:
+            self._write(self._now)
+        self._start = self._now = None
+
+    @torch.no_grad()
+    def _write(self, value: Tensor) -> None:
+        if self.site.through is None:
+            self.site.tensor.copy_(value)
+        else:
+            self.site.through.write(value)
+            self._now = value
+
+
+@contextmanager
+def restored_on_failure(places: Iterable[Site]) -> Iterator[None]:
+    """After any exception parameters at these places, and what computes them, are as before.
+
+    Memory: a copy of them.
+    """
+    undo = [_kept(site) for site in places]
+    try:
+        yield
+    except BaseException:
+        for restore in undo:
+            restore()
+        raise
+
+
+def _kept(site: Site) -> Callable[[], None]:
+    copies = [(tensor, tensor.detach().clone()) for tensor in _stored(site)]
+    module, attribute = site.module, site.attribute
+    if site.through is not None:  # vectors of power iterations, bases of orthogonal matrices
+        copies += [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+    # The older hooks set a plain attribute.
+    computed = vars(module).get(attribute)
+
+    def restore() -> None:
+        with torch.no_grad():
+            for tensor, copy in copies:
+                tensor.copy_(copy)
+        if computed is not None:
+            setattr(module, attribute, computed)
+
+    return restore
+
+
+def _stored(site: Site) -> tuple[Tensor, ...]:
+    """The tensors that a write to a site goes to."""
+    if site.through is None:
+        return (site.tensor,)
+    return tuple(original for _, original in site.through.originals)
