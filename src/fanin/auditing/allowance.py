@@ -20,7 +20,7 @@ class Allowance:
 
     Args:
         codes: codes, beginnings of codes, or names of checks.
-        names: globs for the parameters or modules.
+        names: globs for the parameters or modules; ``"**"`` fits the model itself, too.
         reason: why that is meant.
     """
 
@@ -58,6 +58,6 @@ def allowed(audit: Audit, allowances: Sequence[Allowance]) -> Audit:
 def _not_allowed(finding: Finding, names: Sequence[str]) -> tuple[str, ...]:
     def is_allowed(name: str) -> bool:
         whole = name.partition("[")[0]  # of a packed part
-        return any(matches(pattern, whole) for pattern in names)
+        return any(pattern == "**" or matches(pattern, whole) for pattern in names)
 
     return tuple(name for name in finding.where if not is_allowed(name))

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fanin.auditing.allowance import Allowance, allowed
+from fanin.auditing.checks import CHECKS
 from fanin.auditing.findings import Audit
+from fanin.auditing.selection import chosen_checks
 from fanin.errors import ArgumentError, one_of
+from fanin.model import matches
 
 __all__ = ["Configuration", "find_configuration", "load_configuration"]
+
+_TABLE = ("tool", "fanin", "audit")
+_KEYS = ("select", "ignore", "strict", "allow")
+_ALLOWANCE_KEYS = ("codes", "names", "reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,79 +59,127 @@ class Configuration:
 
 
 def find_configuration(folder: Path | None = None) -> Configuration:
-    """That of the nearest pyproject.toml in a folder or above it; the defaults without one.
+    """That of the nearest pyproject.toml that has one, in a folder or above it; else the defaults.
 
     Args:
         folder: the current one by default.
-    """
-    start = (folder or Path.cwd()).resolve()
-    for place in (start, *start.parents):
-        path = place / "pyproject.toml"
-        if path.is_file():
-            return load_configuration(path)
-    return Configuration()
-
-
-def load_configuration(path: Path) -> Configuration:
-    """The table ``tool.fanin.audit`` of a TOML file; the defaults where it has none.
 
     Raises:
         ArgumentError: for a file that cannot be read, or a table that makes no sense.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    start = (folder or Path.cwd()).resolve()
+    for place in (start, *start.parents):
+        path = place / "pyproject.toml"
+        table = _table(path) if path.is_file() else None
+        if table is not None:
+            return _named(path, table)
+    return Configuration()
+
+
+def load_configuration(path: Path) -> Configuration:
+    """The table ``tool.fanin.audit`` of a TOML file.
+
+    Raises:
+        ArgumentError: for a file that cannot be read or has none, or a table that makes no sense.
+    """
+    table = _table(path)
+    if table is None:
         raise ArgumentError(
-            f"[tool.fanin.audit]: in a TOML file that can be read. Got {error} for {str(path)!r}."
+            f"{path}: a table tool.fanin.audit. Got none. Add [tool.fanin.audit], or leave the "
+            "file away for the defaults."
+        )
+    return _named(path, table)
+
+
+def _table(path: Path) -> dict[str, Any] | None:
+    """The table as it is written; None where there is none."""
+    try:
+        found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ArgumentError(
+            f"{path}: a TOML file that can be read, for [tool.fanin.audit]. Got: {reason}."
         ) from error
-    table = content.get("tool", {}).get("fanin", {}).get("audit", {})
+    for i, key in enumerate(_TABLE):
+        if key not in found:
+            return None
+        inner = found[key]
+        if not isinstance(inner, dict):
+            name = ".".join(_TABLE[: i + 1])
+            raise ArgumentError(f"{path}: {name}: a table. Got {inner!r}. Write [{name}].")
+        found = inner
+    return found
+
+
+def _named(path: Path, table: Mapping[str, Any]) -> Configuration:
     try:
         return _configuration(table)
     except ArgumentError as error:
-        raise ArgumentError(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {error}") from error
 
 
 def _configuration(table: Mapping[str, Any]) -> Configuration:
-    _check_keys("tool.fanin.audit", table, Configuration)
-    found = Configuration()
-    for key in ("select", "ignore"):
-        if key in table:
-            found = replace(found, **{key: _texts(f"tool.fanin.audit.{key}", table[key])})
+    where = ".".join(_TABLE)
+    _check_keys(where, table, _KEYS)
     strict = table.get("strict", False)
     if not isinstance(strict, bool):
-        raise ArgumentError(f"tool.fanin.audit.strict: true or false. Got {strict!r}.")
+        raise ArgumentError(f"{where}.strict: true or false. Got {strict!r}. Write strict = true.")
     allow = table.get("allow", [])
     if not isinstance(allow, list) or not all(isinstance(each, dict) for each in allow):
         raise ArgumentError(
-            f"tool.fanin.audit.allow: tables. Got {allow!r}. Write [[tool.fanin.audit.allow]] "
-            "above codes, names and reason."
+            f"{where}.allow: tables. Got {allow!r}. Write [[{where}.allow]] above codes, names and "
+            "reason."
         )
-    return replace(found, strict=strict, allow=tuple(map(_allowance, allow)))
+    return Configuration(
+        _codes(f"{where}.select", table["select"]) if "select" in table else None,
+        _codes(f"{where}.ignore", table.get("ignore", [])),
+        strict,
+        tuple(_allowance(f"{where}.allow", each) for each in allow),
+    )
 
 
-def _allowance(table: Mapping[str, Any]) -> Allowance:
-    where = "tool.fanin.audit.allow"
-    _check_keys(where, table, Allowance)
+def _allowance(where: str, table: Mapping[str, Any]) -> Allowance:
+    _check_keys(where, table, _ALLOWANCE_KEYS)
     reason = table.get("reason", "")
     if not isinstance(reason, str) or not reason.strip():
         raise ArgumentError(
             f'{where}: each has a reason. Got {dict(table)!r}. Add reason = "..." in a sentence.'
         )
-    codes, names = (
-        _texts(f"{where}.{key}", table.get(key, ["FAN" if key == "codes" else "**"]))
-        for key in ("codes", "names")
-    )
-    return Allowance(codes, names, reason)
+    if not {"codes", "names"} & set(table):
+        raise ArgumentError(
+            f"{where}: codes or names, or both. Got {dict(table)!r}. Say what is allowed."
+        )
+    codes = _codes(f"{where}.codes", table.get("codes", ["FAN"]))
+    return Allowance(codes, _globs(f"{where}.names", table.get("names", ["**"])), reason)
 
 
-def _check_keys(where: str, table: Mapping[str, Any], kind: type) -> None:
-    known = [each.name for each in fields(kind)]
+def _check_keys(where: str, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
     for key in table:
         if key not in known:
             raise ArgumentError(f"{where}: a key that is known. Got {key!r}. {one_of(key, known)}")
 
 
+def _codes(where: str, value: Any) -> tuple[str, ...]:
+    codes = _texts(where, value)
+    try:
+        chosen_checks(CHECKS, select=codes)
+    except ArgumentError as error:
+        raise type(error)(f"{where}: {error}") from error
+    return codes
+
+
+def _globs(where: str, value: Any) -> tuple[str, ...]:
+    globs = _texts(where, value)
+    try:
+        for glob in globs:
+            matches(glob, "")
+    except ArgumentError as error:
+        raise type(error)(f"{where}: {error}") from error
+    return globs
+
+
 def _texts(where: str, value: Any) -> tuple[str, ...]:
-    if isinstance(value, list) and all(isinstance(each, str) for each in value):
-        return tuple(value)
-    raise ArgumentError(f'{where}: a list of texts. Got {value!r}. As in ["FAN104"].')
+    is_list = isinstance(value, list) and all(isinstance(each, str) for each in value)
+    if not is_list or (not value and not where.endswith("ignore")):  # which would match nothing
+        raise ArgumentError(f'{where}: a list of texts. Got {value!r}. Write ["..."].')
+    return tuple(value)

@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from fanin.auditing.checks import CHECKS
 from fanin.auditing.selection import chosen_checks
-from fanin.errors import UnknownNameError
+from fanin.errors import UnknownNameError, one_of
 
 __all__ = ["explain"]
 
@@ -24,12 +24,22 @@ def explain(code: str) -> str:
         UnknownNameError: when no check has that code or name.
 
     Example:
-        >>> explain("constant-weight").splitlines()[0]
-        '# FAN104 constant-weight'
+        >>> print(explain("constant-weight")[:72])
+        # FAN104 constant-weight
+        <BLANKLINE>
+        **error**: all entries of a weight are one number
     """
-    found = chosen_checks(CHECKS, select=[code])
+    try:
+        found = chosen_checks(CHECKS, select=[code])
+    except UnknownNameError as error:
+        known = [text for check in CHECKS for text in (check.code, check.name)]
+        raise UnknownNameError(
+            f"explain: a code or a name of a check. Got {code!r}. {one_of(code, known)}"
+        ) from error
     if len(found) > 1:
         codes = ", ".join(check.code for check in found)
         raise UnknownNameError(f"explain: one code or name. Got {code!r}, which begins {codes}.")
-    page = files("fanin.auditing") / "pages" / f"{found[0].code}.md"
-    return page.read_text(encoding="utf-8")
+    (check,) = found
+    page = files("fanin.auditing") / "pages" / f"{check.code}.md"
+    heading, _, rest = page.read_text(encoding="utf-8").partition("\n")
+    return f"{heading}\n\n**{check.severity}**: {check.summary}.\n{rest}"

@@ -114,5 +114,18 @@ class Finding:
         more = len(self.where) - 1
         return f"{first} and {more} more" if more > 0 else first
 
+    @property
+    def text(self) -> str:
+        """All of it over some lines: place first, as linters do."""
+        return "\n".join(
+            [
+                f"{self.place}: {self.code} {self.name} ({self.severity})",
+                f"    observed  {self.observed}",
+                f"    expected  {self.expected}",
+                f"    why       {self.why}",
+                f"    fix       {self.fix}",
+            ]
+        )
+
     def __str__(self) -> str:
         return f"{self.place}: {self.code} {self.observed}; expected {self.expected}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ from fanin.auditing.source import Source
 from fanin.errors import ArgumentError
 from fanin.report import Column, Table
 
-__all__ = ["Audit"]
+__all__ = ["Audit", "plain"]
 
 _FORMAT = "fanin.audit/1"
 
@@ -87,24 +88,25 @@ class Audit:
         return (self.table(),)
 
     def to_json(self) -> str:
-        """The audit as JSON text."""
-        return json.dumps({"format": _FORMAT, **asdict(self)}, indent=1) + "\n"
+        """The audit as JSON text; numbers that are not finite are texts, nan, inf or -inf."""
+        content = plain({"format": _FORMAT, **asdict(self)})
+        return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
     def to_sarif(self, *, source: Source | None = None) -> str:
         """The audit as JSON text in SARIF 2.1.0.
 
         Args:
-            source: a file and line to show findings at; parameters have none.
+            source: the file and line to show findings at, since parameters have none.
         """
         from fanin.auditing.sarif import sarif_text
 
-        return sarif_text([self], source=source)
+        return sarif_text(self, source=source)
 
     def to_github(self, *, source: Source | None = None) -> str:
         """A line for each finding, as GitHub's workflows take them.
 
         Args:
-            source: a file and line to show findings at.
+            source: as for `to_sarif`.
         """
         from fanin.auditing.github import github_text
 
@@ -133,24 +135,20 @@ class Audit:
             ) from error
 
     def __str__(self) -> str:
-        blocks = [_block(finding) for finding in self.findings]
         notes = [f"note: {note}" for note in self.notes]
-        return "\n\n".join([*blocks, "\n".join([*notes, self.summary])])
+        end = "\n".join([*notes, self.summary])
+        return "\n\n".join([*(finding.text for finding in self.findings), end])
 
     __repr__ = __str__
 
 
-def _block(finding: Finding) -> str:
-    """A finding over some lines: place first, as linters do."""
-    return "\n".join(
-        [
-            f"{finding.place}: {finding.code} {finding.name} ({finding.severity})",
-            f"    observed  {finding.observed}",
-            f"    expected  {finding.expected}",
-            f"    why       {finding.why}",
-            f"    fix       {finding.fix}",
-        ]
-    )
+def plain(value: Any) -> Any:
+    """Data that JSON has words for: numbers that are not finite become texts."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _plural(count: int, noun: str) -> str:
@@ -158,7 +156,12 @@ def _plural(count: int, noun: str) -> str:
 
 
 def _finding(content: Mapping[str, Any]) -> Finding:
-    return Finding(**{key: _tuples(value) for key, value in content.items()})
+    stated = {key: _tuples(value) for key, value in content.items()}
+    stated["numbers"] = {
+        name: float(number) if isinstance(number, str) else number
+        for name, number in stated["numbers"].items()
+    }
+    return Finding(**stated)
 
 
 def _tuples(value: Any) -> Any:

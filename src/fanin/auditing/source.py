@@ -12,18 +12,33 @@ __all__ = ["Source", "source_of"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file, relative to the folder that it was asked from and with slashes, and a line."""
+    """A place in a project.
+
+    Args:
+        path: of a file, from the project's folder on, with slashes.
+        line: in it, from 1; None is the file.
+    """
 
     path: str
-    line: int
+    line: int | None = None
+
+    @classmethod
+    def at(cls, file: str | Path, line: int | None = None) -> Source | None:
+        """The place, if it is below the current folder."""
+        place, here = Path(file).resolve(), Path.cwd().resolve()
+        return cls(place.relative_to(here).as_posix(), line) if here in place.parents else None
 
 
 def source_of(thing: Any) -> Source | None:
-    """Where a class or function is written, if that is below the current folder."""
+    """Where a class or a function is written, if that is below the current folder.
+
+    Example:
+        >>> source_of(len) is None
+        True
+    """
     try:
+        thing = inspect.unwrap(thing)
         file, line = inspect.getsourcefile(thing), inspect.getsourcelines(thing)[1]
-    except (OSError, TypeError):
+    except (OSError, TypeError, ValueError):  # builtins, partials, and what was typed at a prompt
         return None
-    if file is None or not Path(file).resolve().is_relative_to(Path.cwd()):
-        return None
-    return Source(Path(file).resolve().relative_to(Path.cwd()).as_posix(), max(line, 1))
+    return Source.at(file, max(line, 1)) if file is not None else None

@@ -64,9 +64,17 @@ def _units(evidence: Evidence) -> Iterator[Symptom]:
     samples = (
         signals.outputs.shape[0] if signals.outputs is not None and signals.outputs.dim() else 1
     )
+    dead = {
+        name
+        for finding in signals.report.verdict.findings
+        if finding.kind == "dead"
+        for name in finding.where
+    }  # findings of their own
     shut: dict[str, tuple[int, int]] = {}
     for weight in evidence.weights:
         idle, units = signals.arrived.get(weight.name, (0, 1))
+        if weight.name.rpartition(".")[0] in dead:
+            continue
         if units >= _UNITS and _SHUT * units <= idle < units and samples >= _SAMPLES:
             shut[weight.name] = (idle, units)
     if shut:
