@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fanin.auditing import Audit, audit
-from fanin.auditing.configuration import Configuration, find_configuration
+from fanin.auditing import Audit, Configuration, audit
+from fanin.auditing.configuration import find_configuration
 from fanin.planning import Plan
 
-__all__ = ["assert_healthy"]
+__all__ = ["Configuration", "assert_healthy"]
 
 
 def assert_healthy(
@@ -44,11 +44,13 @@ def assert_healthy(
 
     Raises:
         AssertionError: with the findings as text.
+        ArgumentError: for a table that makes no sense, and whatever `fanin.audit` refuses.
 
     Example:
         >>> assert_healthy(nn.Linear(64, 32)).codes
         ()
     """
+    __tracebackhide__ = True  # pytest shows the line of the test
     settings = configuration if configuration is not None else find_configuration()
     if strict is not None:
         settings = replace(settings, strict=strict)

@@ -92,12 +92,19 @@ class Rounded(nn.Module):
         return self.head(torch.round(self.code(x)))
 
 
-def shut_units() -> nn.Module:
-    """A bias by which one unit in a hundred is open."""
-    model = mlp(2, std=HE)
-    with torch.no_grad():
-        model[0].bias[: WIDTH - 4] = -20.0
-    return model
+class Maxout(nn.Module):
+    """Units of 16 pieces each, of which a bias lets the first win for every input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.pieces = nn.Linear(WIDTH, WIDTH)
+        self.head = nn.Linear(WIDTH // 16, 10)
+        with torch.no_grad():
+            self.pieces.bias.zero_().view(-1, 16)[:, 0] = 9.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.pieces(x).unflatten(1, (-1, 16)).amax(2))
 
 
 def confident_head() -> nn.Module:
@@ -140,7 +147,7 @@ SIGNAL_FAULTS = (
     _fault("FAN404", "tanh", saturated, where="0"),
     _fault("FAN405", "unused", Unused, where="forgotten.weight"),
     _fault("FAN405", "rounded", Rounded, where="code.weight"),
-    _fault("FAN406", "shut_units", shut_units, where="0.weight", loss=cross_entropy),
+    _fault("FAN406", "maxout", Maxout, where="pieces.weight"),
     _fault("FAN407", "confident_head", confident_head, where="4", loss=cross_entropy),
     _fault("FAN408", "deaf", deaf),
     _fault("FAN408", "torch_default_outputs", torch_default),

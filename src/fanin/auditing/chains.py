@@ -96,21 +96,10 @@ def fan_in(weight: Weight) -> float:
     return fans / math.prod(module.stride) if isinstance(module, _ConvTransposeNd) else fans
 
 
-# What may lie between layers and leaves the scale alone, or nearly.
-_PASSING = (
-    nn.Identity,
-    nn.Flatten,
-    nn.Unflatten,
-    nn.modules.dropout._DropoutNd,
-    nn.modules.pooling._MaxPoolNd,
-    nn.modules.pooling._AvgPoolNd,
-    nn.modules.pooling._AdaptiveMaxPoolNd,
-    nn.modules.pooling._AdaptiveAvgPoolNd,
-    nn.PixelShuffle,
-    nn.Upsample,
-    nn.modules.padding._ConstantPadNd,
-    nn.modules.padding._ReflectionPadNd,
-    nn.modules.padding._ReplicationPadNd,
+# Where torch keeps what may lie between layers and leaves the scale alone, or nearly.
+_PASSING = tuple(
+    f"torch.nn.modules.{name}"
+    for name in ("dropout", "flatten", "padding", "pixelshuffle", "pooling", "upsampling")
 )
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _BOUNDED = (nn.Tanh, nn.Hardtanh, nn.Softsign, nn.ReLU6)
@@ -137,13 +126,16 @@ def _is_plain(evidence: Evidence) -> bool:
 
 def _is_known(module: nn.Module) -> bool:
     kind = module_type(module)
-    if issubclass(kind, (*_CONTAINERS, *_PASSING, nn.Linear, _ConvNd)) and _is_torchs(kind):
+    if not _is_torchs(kind):
+        return not module._parameters and _passes_on(kind)
+    if isinstance(module, (*_CONTAINERS, nn.Linear, _ConvNd)) or _passes(module):
         return True
-    if _is_torchs(kind):
-        return kind.__module__ == "torch.nn.modules.activation" and not isinstance(
-            module, nn.MultiheadAttention
-        )
-    return not module._parameters and _passes_on(kind)
+    is_function = kind.__module__ == "torch.nn.modules.activation"
+    return is_function and not isinstance(module, nn.MultiheadAttention)
+
+
+def _passes(module: nn.Module) -> bool:
+    return isinstance(module, nn.Identity) or module_type(module).__module__ in _PASSING
 
 
 def _is_torchs(kind: type) -> bool:
@@ -214,7 +206,7 @@ def _link(weight: Weight, between: list[nn.Module], text: str) -> Link | None:
     """None where nobody knows what follows, or what the layer holds."""
     if math.isnan(fan_in(weight)) or weight.numbers.not_finite or weight.numbers.is_constant:
         return None
-    functions = [m for m in between if not isinstance(m, (*_PASSING, *_CONTAINERS))]
+    functions = [m for m in between if not isinstance(m, _CONTAINERS) and not _passes(m)]
     if any(isinstance(each, _SHIFTING) for each in functions) or len(functions) > 1:
         return None
     if functions:

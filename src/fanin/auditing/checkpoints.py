@@ -46,7 +46,7 @@ def audit_checkpoint(
         UnknownNameError: when no check has such a code or name.
 
     Example:
-        >>> import tempfile
+        >>> import tempfile, torch
         >>> from safetensors.torch import save_file
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_file({"head.weight": torch.full((8, 16), 0.1)}, f"{folder}/model.safetensors")

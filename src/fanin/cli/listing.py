@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from fanin import initializers
+from fanin.cli.explain import checks_table
 from fanin.cli.screen import print_table, table_json
 from fanin.errors import UnknownNameError, one_of
 from fanin.gains import nonlinearities
@@ -23,11 +24,11 @@ __all__ = ["list_choices"]
 
 def list_choices(
     what: Annotated[
-        str | None, typer.Argument(help="recipes, initializers, models or nonlinearities.")
+        str | None, typer.Argument(help="recipes, initializers, models, nonlinearities or checks.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only JSON.")] = False,
 ) -> None:
-    """List recipes, initializers, models and nonlinearities."""
+    """List recipes, initializers, models, nonlinearities and checks."""
     if what is not None and what not in _LISTS:
         raise UnknownNameError(f"list: one of a few. Got {what!r}. {one_of(what, _LISTS)}")
     tables = {name: make() for name, make in _LISTS.items() if what in (name, None)}
@@ -91,4 +92,5 @@ _LISTS = {
     "initializers": _initializers,
     "models": _models,
     "nonlinearities": _nonlinearities,
+    "checks": checks_table,
 }

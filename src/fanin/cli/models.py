@@ -20,7 +20,7 @@ from fanin.errors import ArgumentError, PlanError, UnknownNameError, one_of
 from fanin.model.construction import deferred
 from fanin.zoo import MODELS
 
-__all__ = ["build_model", "parse_arguments"]
+__all__ = ["build_model", "find_callable", "parse_arguments"]
 
 _WORDS = {"true": True, "false": False, "none": None}
 
@@ -73,7 +73,7 @@ def parse_arguments(texts: Sequence[str]) -> dict[str, Any]:
 def _builder(spec: str, arguments: dict[str, Any]) -> Callable[[], Any]:
     if spec.startswith("hf:") and spec != "hf:":
         return hugging_face_builder(spec.removeprefix("hf:"), arguments)
-    build = _find(spec)
+    build = find_callable(spec)
     _check_arguments(spec, build, arguments)
     return partial(build, **arguments)
 
@@ -89,7 +89,13 @@ def _deferred_if_possible(build: Callable[[], Any]) -> Any:
         return build()
 
 
-def _find(spec: str) -> Callable[..., Any]:
+def find_callable(spec: str) -> Callable[..., Any]:
+    """What ``zoo:NAME`` or ``package.module:callable`` names.
+
+    Raises:
+        ArgumentError: when nothing has that name.
+        PlanError: when importing its module raises.
+    """
     place, separator, name = spec.partition(":")
     if not (separator and place and name):
         known = ", ".join(f"zoo:{model}" for model in sorted(MODELS))

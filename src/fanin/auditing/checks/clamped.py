@@ -19,12 +19,12 @@ _FEW = 2e-4
 """Share of entries at an end that is looked into: a clamp at 3.7 std leaves half of it at each."""
 
 _TIMES = 8
-"""How much more often the end is met than any value inside: rounding to bfloat16 makes the values
-just inside a bound of a uniform meet about as often as the bound."""
+"""How much more often the end is met than the values next to it: rounding to bfloat16 makes those
+meet about as often as the bound of a uniform."""
 
 _APART = 1.5  # times the next value, which is where no rounding leaves a gap
 _LEAST, _COUNT = 256, 8  # entries, and how many of them at an end, that are worth a word
-_VALUES = 16  # with fewer values inside, the weight is a table or a code
+_NEXT = 16  # values next to an end; with fewer than two such runs, the weight is a table
 
 
 def _piled(evidence: Evidence) -> Iterator[Symptom]:
@@ -48,7 +48,7 @@ def _piled(evidence: Evidence) -> Iterator[Symptom]:
 
 
 def piled(numbers: Numbers) -> float:
-    """Share of entries at the ends of their range, if these are met more than all other values."""
+    """Share of entries at the ends of their range, if these are met more than the values next."""
     sample = numbers.sample
     if numbers.seen < _LEAST or numbers.is_constant or numbers.not_finite:
         return 0.0
@@ -60,14 +60,14 @@ def piled(numbers: Numbers) -> float:
     ends = torch.tensor([numbers.low, numbers.high, 0.0], dtype=values.dtype)
     is_inside = ~torch.isin(values, ends)
     values, times = values[is_inside], times[is_inside]
-    if len(values) < _VALUES or 2 * int(times.sum()) < sum(count.values()):
+    if len(values) < 2 * _NEXT or 2 * int(times.sum()) < sum(count.values()):
         return 0.0
-    usual, next_to_ends = int(times.max()), float(values.abs().max())
-    most = sum(
-        found
-        for end, found in count.items()
-        if found >= enough and (found > _TIMES * usual or abs(end) > _APART * next_to_ends)
-    )
+    largest = float(values.abs().max())
+    most = 0
+    for end, found in count.items():
+        usual = int((times[:_NEXT] if end == numbers.low else times[-_NEXT:]).max())
+        if found >= enough and (found > _TIMES * usual or abs(end) > _APART * largest):
+            most += found
     return most / numbers.seen
 
 

@@ -219,6 +219,8 @@ def _is_torchs(suspect: _Suspect, scheme: str) -> bool:
 
 
 def _drawn(weight: Weight, limit: float, *, sharpest: float) -> Drawn | None:
+    if weight.site is None:  # axes that were guessed
+        return None
     if weight.is_lookup or not is_trained(weight) or not is_random(weight, weight.numbers):
         return None
     return drawn_with(weight.numbers, weight.tensor.dtype, deviations=limit, sharpest=sharpest)

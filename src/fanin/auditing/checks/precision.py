@@ -49,7 +49,7 @@ def _narrow(evidence: Evidence) -> Iterator[Symptom]:
             tuple(weight.name for weight, _ in members),
             observed,
             expected,
-            "model.float()  # and let autocast choose where to round",
+            "model.float()  # initialize it anew, and let autocast choose where to round",
             {"std": std, "mean": weight.numbers.mean},
         )
 

@@ -28,8 +28,8 @@ _SILENT = 0.01  # outputs of a branch that leave the stream as it is, for inputs
 _UNSCALED = 0.8  # of the std of other projections; 1 / sqrt(2 · 12) is 0.2
 
 # What the last linear layer of a branch is called: GPT-2 (c_proj), Llama, Mistral, Qwen, Gemma
-# (o_proj, down_proj), OPT, BART (out_proj, fc2), T5 (o, wo), torch (out_proj, linear2), ViT
-# (dense behind `output`), timm (proj, fc2), Mixtral (w2), nanoGPT and Pythia likewise.
+# (o_proj, down_proj), OPT, BART (out_proj, fc2), T5 (o, wo), torch (out_proj, linear2), timm
+# (proj, fc2), Mixtral (w2), Bloom, Falcon and Pythia (dense_4h_to_h), GPT-J (fc_out).
 _LAST = frozenset(
     {"c_proj", "o_proj", "out_proj", "down_proj", "fc2", "linear2", "proj", "wo", "w2", "o"}
     | {"fc_out", "dense_4h_to_h", "to_out", "output_proj"}
@@ -39,7 +39,6 @@ _LAST = frozenset(
 def _unscaled(evidence: Evidence) -> Iterator[Symptom]:
     for stack in _stacks(evidence):
         last, other = stack.last, stack.other
-        branches = sum(1 for weight in last) / stack.blocks
         if not last or not other or any(not varies(weight.numbers) for weight in last):
             continue
         std, usual = (median(w.numbers.std for w in each) for each in (last, other))
@@ -49,7 +48,7 @@ def _unscaled(evidence: Evidence) -> Iterator[Symptom]:
         ratio = max(std / usual, size / usual_size)
         if ratio < _UNSCALED:
             continue
-        count = round(branches * stack.blocks)
+        count = len(last)
         names = tuple(weight.name for weight in last)
         wanted = std / math.sqrt(count)
         yield Symptom(
@@ -156,8 +155,7 @@ RESIDUAL_CHECKS = (
         "note",
         "a deep pre-norm stack whose branches are not scaled by its depth",
         "Each branch adds its variance to the stream, which grows with the square root of their "
-        "number: late blocks change it by ever smaller shares, and gradients of early ones are "
-        "larger.",
+        "number: late blocks change it by ever smaller shares.",
         _unscaled,
     ),
 )

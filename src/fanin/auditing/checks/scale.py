@@ -48,14 +48,14 @@ def _mean_off(evidence: Evidence) -> Iterator[Symptom]:
     for is_argument, members in found.items():
         weight, _, _, numbers = members[0]
         names = tuple(name for _, name, _, _ in members)
-        mean, std = numbers.mean, numbers.std
+        mean, std, error = numbers.mean, numbers.std, numbers.std / math.sqrt(numbers.seen)
         hint = ": normal_'s second argument is the mean, its third the std" if is_argument else ""
         again = "normal(std=0.02)" if weight.is_lookup else "kaiming_normal()"
         yield Symptom(
             names,
             f"mean {number_text(mean)} beside a std of {number_text(std)}{hint}",
-            f"0, to within {number_text(limit * std / math.sqrt(numbers.seen))}",
-            f"fanin.init.normal_({expression(weight.name)}, std={abs(mean):.2g})"
+            f"0, to within {number_text(limit * error)}",
+            f"fanin.init.normal_({expression(weight.name)}, std={_as_typed(mean, error):.2g})"
             if is_argument
             else draw_again(evidence, names, again),
             {"mean": mean, "std": std},
@@ -111,6 +111,13 @@ def _is_argument(numbers: Numbers, limit: float) -> bool:
     """Whether `normal_` was called with a mean alone, so that the std is its default, 1."""
     is_one = abs(numbers.std - 1) < limit / math.sqrt(2 * numbers.seen)
     return is_one and 0 < abs(numbers.mean) < 0.5 and numbers.high > 2 * numbers.std
+
+
+def _as_typed(mean: float, error: float) -> float:
+    """The number that a person gave for a mean: a round one, where chance allows it."""
+    decade = 10.0 ** math.floor(math.log10(abs(mean)))
+    nearest = min((decade * k for k in (1, 2, 5, 10)), key=lambda round_: abs(round_ - abs(mean)))
+    return nearest if abs(nearest - abs(mean)) < 3 * error else abs(mean)
 
 
 def _terms(layout: Layout) -> float:
@@ -171,8 +178,8 @@ def _gross(evidence: Evidence, told: set[str]) -> Iterator[Symptom]:
     limit = evidence.budget.deviations(len(evidence.weights))
     found: dict[str, list[tuple[_Piece, float]]] = {}
     for weight in evidence.weights:
-        if weight.is_lookup or weight.name in told:
-            continue
+        if weight.site is None or weight.is_lookup or weight.name in told:
+            continue  # without a site, the axes are guessed
         for piece in _random_pieces(weight):
             factor = piece[3].std * math.sqrt(_terms(piece[2]))
             if (factor > _GROSS or factor < _NOTHING) and not _is_published(piece, limit):

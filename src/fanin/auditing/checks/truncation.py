@@ -149,8 +149,8 @@ def _truncated_std(evidence: Evidence) -> Iterator[Symptom]:
 
 
 def _candidates(weight: Weight) -> Iterator[_Candidate]:
-    if not weight.is_matrix or weight.is_lookup or not is_trained(weight):
-        return
+    if weight.site is None or not weight.is_matrix or weight.is_lookup or not is_trained(weight):
+        return  # without a site, the axes are guessed
     for name, layout, numbers in weight.pieces():
         if numbers.count >= _LEAST and is_random(weight, numbers):
             known = _known(layout)

@@ -1,0 +1,379 @@
+"""`fanin audit` and `fanin explain` as a person types them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic_sarif.model import StaticAnalysisResultsFormatSarifVersion210JsonSchema as Sarif
+from safetensors.torch import save_file
+from torch import nn
+from typer.testing import CliRunner, Result
+
+import fanin
+from fanin.auditing import CHECKS, Audit
+from fanin.cli import app
+
+MODELS_HERE = """
+    import torch
+    from torch import nn
+
+
+    def small():
+        return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+
+
+    def constant():
+        model = small()
+        nn.init.constant_(model[0].weight, 0.5)
+        return model
+
+
+    class Unused(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.other = nn.Linear(8, 4), nn.Linear(8, 4)
+
+        def forward(self, x):
+            return self.used(x)
+
+
+    def dropping():
+        return nn.Sequential(nn.Linear(8, 8), nn.Dropout(), nn.Linear(8, 8))
+
+
+    def tied():
+        model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+        model[2].weight = model[0].weight
+        return model
+
+
+    def lazy():
+        return nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.Linear(8, 2))
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory to type commands in, with a file of models called audited.py."""
+    (tmp_path / "audited.py").write_text(textwrap.dedent(MODELS_HERE).lstrip())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "audited", raising=False)
+    return tmp_path
+
+
+def run(command: str) -> Result:
+    return CliRunner().invoke(app, ["audit", *shlex.split(command)])
+
+
+def audited(command: str, *, status: int = 0) -> Audit:
+    result = run(f"{command} --format json")
+    assert result.exit_code == status, result.output
+    return Audit.from_json(result.stdout)
+
+
+def line_of(text: str) -> int:
+    return textwrap.dedent(MODELS_HERE).lstrip().splitlines().index(text) + 1
+
+
+def test_a_healthy_model_ends_with_0() -> None:
+    result = run("zoo:mlp --recipe kaiming --seed 0")
+    assert result.exit_code == 0
+    assert result.output == "zoo:mlp, kaiming@1: no findings in 6 parameters\n"
+
+
+def test_an_error_ends_with_1_and_the_summary_comes_last() -> None:
+    result = run("audited:constant")
+    assert result.exit_code == 1
+    first, *_, last = result.output.splitlines()
+    assert first == "0.weight: FAN104 constant-weight (error)"
+    assert last == "audited:constant: 1 error in 4 parameters"
+    assert "note: weights as the model's constructor makes them" in result.output
+
+
+def test_the_text_is_that_of_the_audit() -> None:
+    result = run("audited:constant --seed 0")
+    assert result.output == f"{audited('audited:constant --seed 0', status=1)}\n"
+
+
+def test_colours_are_for_terminals() -> None:
+    plain = CliRunner().invoke(app, ["audit", "audited:constant"])
+    coloured = CliRunner().invoke(app, ["audit", "audited:constant"], color=True)
+    assert "\x1b[" not in plain.output
+    assert "\x1b[31m\x1b[1m0.weight: FAN104" in coloured.output
+
+
+def test_warnings_fail_when_strict() -> None:
+    assert run("audited:Unused --input-shape 8").exit_code == 0
+    strict = run("audited:Unused --input-shape 8 --strict")
+    assert strict.exit_code == 1
+    assert "other.weight and 1 more: FAN405" in strict.output
+
+
+def test_a_recipe_gives_the_values() -> None:
+    assert audited("audited:constant -r kaiming --seed 3").findings == ()
+    found = audited("audited:small --init 'constant(0.5)' --seed 3", status=1)
+    assert found.findings[0].where == ("0.weight", "2.weight")
+    found = audited("audited:small -r kaiming --set '2.weight=constant(0.5)'", status=1)
+    assert found.findings[0].where == ("2.weight",)
+
+
+def test_inputs_go_through_if_they_are_asked_for(here: Path) -> None:
+    assert not [code for code in audited("zoo:mlp --seed 0").checks if code.startswith("FAN4")]
+    for options in ("--batch 4", "--input-shape 784"):
+        found = audited(f"zoo:mlp --seed 0 -r kaiming {options}")
+        assert "FAN401" in found.checks
+    assert (
+        "inputs: 4×784, N(0, 1); the model is in training mode"
+        in audited("zoo:mlp --batch 4 --seed 0").notes
+    )
+    torch.save(torch.randn(3, 784), "x.pt")
+    assert (
+        "inputs: x.pt, 3×784; the model is in evaluation mode"
+        in audited("zoo:mlp --input x.pt --eval").notes
+    )
+    tiny = "--arg n_layer=1 --arg n_embd=8 --arg n_head=2 --arg vocab_size=11"
+    assert (
+        "input_ids 2×5, below 11;"
+        in audited(f"hf:gpt2 {tiny} -r gpt2 --batch 2 --length 5").notes[0]
+    )
+
+
+def test_lazy_modules_are_findings_until_an_input_tells_their_shapes() -> None:
+    assert "FAN108" in audited("audited:lazy", status=1).codes
+    assert audited("audited:lazy --input-shape 5 -r kaiming --seed 0").findings == ()
+
+
+def test_checks_are_chosen_with_commas_and_again() -> None:
+    some = audited("audited:constant --select FAN101,fan104 --select zero-weight", status=1)
+    assert some.checks == ("FAN101", "FAN103", "FAN104")
+    assert audited("audited:constant --ignore FAN1,FAN2 --ignore constant-weight").findings == ()
+
+
+def test_a_configuration_is_read(here: Path) -> None:
+    (here / "pyproject.toml").write_text('[tool.fanin.audit]\nignore = ["FAN104"]\nstrict = true')
+    assert run("audited:constant").exit_code == 0
+    assert run("audited:constant --isolated").exit_code == 1
+    assert run("audited:Unused --input-shape 8").exit_code == 1
+    (here / "other.toml").write_text('[tool.fanin.audit]\nselect = ["FAN101"]')
+    assert audited("audited:constant --config other.toml").checks == ("FAN101",)
+    # Another selection replaces that of the file, as in other linters.
+    assert audited("audited:constant --config other.toml --select FAN103").checks == ("FAN103",)
+
+
+def test_what_a_project_allows_passes(here: Path) -> None:
+    (here / "pyproject.toml").write_text(
+        '[[tool.fanin.audit.allow]]\ncodes = ["FAN104"]\nnames = ["0.weight"]\nreason = "so"\n'
+        '[[tool.fanin.audit.allow]]\ncodes = ["FAN103"]\nreason = "so"\n'
+    )
+    found = audited("audited:constant")
+    assert found.ignored == 1
+    assert "allowed and not found: FAN103 for **" in found.notes
+
+
+def test_sarif_points_at_the_callable(here: Path) -> None:
+    result = run("audited:constant --format sarif")
+    assert result.exit_code == 1
+    Sarif.model_validate_json(result.stdout)
+    (found,) = json.loads(result.stdout)["runs"][0]["results"]
+    place = found["locations"][0]["physicalLocation"]
+    assert place == {
+        "artifactLocation": {"uri": "audited.py"},
+        "region": {"startLine": line_of("def constant():")},
+    }
+
+
+def test_github_points_at_the_class() -> None:
+    result = run("audited:Unused --input-shape 8 --format github")
+    line = line_of("class Unused(nn.Module):")
+    start = f"::warning file=audited.py,line={line},title=FAN405 no-gradient::other.weight and 1"
+    assert result.output.startswith(start)
+    assert result.output.endswith("\naudited:Unused: 1 warning in 4 parameters\n")
+
+
+def test_models_without_source_here_point_nowhere(here: Path) -> None:
+    result = run("zoo:mlp --init 'constant(0.1)' --format github")
+    assert result.output.startswith("::error title=FAN104 constant-weight::0.weight and 2 more")
+    config = {"model_type": "gpt2", "n_layer": 1, "n_embd": 8, "n_head": 2, "vocab_size": 11}
+    (here / "config.json").write_text(json.dumps(config))
+    for name in ("config.json", "."):
+        result = run(f"hf:{name} --init 'constant(0.1)' --format github --select FAN104")
+        assert result.output.startswith("::error file=config.json,line=1,title=FAN104"), name
+
+
+@pytest.mark.parametrize("kind", ["text", "json", "sarif", "github"])
+def test_a_file_holds_what_would_be_printed(kind: str) -> None:
+    command = f"audited:constant --seed 0 --format {kind}"
+    printed = run(command)
+    result = run(f"{command} --out found.txt")
+    assert result.exit_code == printed.exit_code == 1
+    assert Path("found.txt").read_text(encoding="utf-8") == printed.stdout
+    assert result.stdout == "audited:constant: 1 error in 4 parameters\nfound.txt\n"
+    assert run(f"zoo:mlp -r kaiming --seed 0 --format {kind} --out found.txt").exit_code == 0
+
+
+def save(model: nn.Module, name: str, **changes: Any) -> None:
+    state = {key: each.detach().clone() for key, each in model.state_dict().items()} | changes
+    kept = {key: each for key, each in state.items() if each is not None}
+    if name.endswith(".safetensors"):
+        save_file(kept, name)
+    else:
+        torch.save(kept, name)
+
+
+def linear_model() -> nn.Module:
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+    fanin.initialize(model, "kaiming", seed=5)
+    return model
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pt"])
+def test_a_checkpoint_is_loaded(name: str) -> None:
+    bad = {"2.weight": torch.full((4, 16), 0.25)}
+    save(linear_model(), name, **bad)
+    found = audited(f"audited:constant --checkpoint {name}", status=1)
+    assert [(each.code, each.where) for each in found.findings] == [("FAN104", ("2.weight",))]
+    assert found.notes[0] == f"checkpoint: 4 tensors of {name}, float32"
+
+
+def test_what_a_checkpoint_lacks_and_has_besides_is_told() -> None:
+    extra = {"3.weight": torch.rand(4), "0.bias": None}
+    save(linear_model(), "w.safetensors", **extra)
+    notes = audited("audited:small --checkpoint w.safetensors").notes
+    assert "checkpoint: 3 tensors of w.safetensors, float32" in notes
+    assert "not in the checkpoint: '0.bias'" in notes
+    assert "not in the model: '3.weight'" in notes
+
+
+def test_tied_tensors_are_there_under_either_name() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+    fanin.initialize(model, "kaiming", seed=0)
+    save(model, "w.safetensors", **{"2.weight": None})
+    notes = audited("audited:tied --checkpoint w.safetensors --seed 0").notes
+    assert notes == ("checkpoint: 3 tensors of w.safetensors, float32",)
+
+
+def test_nested_states_are_found() -> None:
+    torch.save({"state_dict": linear_model().state_dict(), "epoch": 3}, "w.ckpt")
+    found = audited("audited:constant --checkpoint w.ckpt")
+    assert found.findings == ()
+
+
+def test_what_fanin_wrote_is_as_planned() -> None:
+    command = ["init", "audited:small", "-r", "kaiming", "--seed", "5", "--out", "w.safetensors"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    found = audited("audited:small -r kaiming --seed 6 --checkpoint w.safetensors")
+    assert found.findings == ()
+    assert found.title == "audited:small, kaiming@1"
+
+
+def test_a_checkpoint_that_is_not_as_planned() -> None:
+    model = nn.Sequential(nn.Linear(8, 160), nn.ReLU(), nn.Linear(160, 40))
+    fanin.initialize(model, "kaiming", seed=5)
+    with torch.no_grad():
+        model[2].weight.mul_(1.5)
+    save(model, "w.safetensors")
+    Path("wide.py").write_text(
+        "from torch import nn\n\n\ndef wide():\n"
+        "    return nn.Sequential(nn.Linear(8, 160), nn.ReLU(), nn.Linear(160, 40))\n"
+    )
+    found = audited("wide:wide -r kaiming --checkpoint w.safetensors --select FAN501")
+    assert found.findings[0].where == ("2.weight",)
+
+
+def test_a_checkpoint_alone_needs_no_model(here: Path) -> None:
+    save(linear_model(), "w.safetensors", **{"0.weight": torch.full((16, 8), 0.5)})
+    found = audited("w.safetensors", status=1)
+    assert (found.title, found.codes) == ("w.safetensors", ("FAN104",))
+    result = run(f"{here} --format github")
+    assert result.exit_code == 1
+    assert result.output.startswith("::error title=FAN104")
+    result = run("w.safetensors --format github")
+    assert result.output.startswith("::error file=w.safetensors,line=1,title=FAN104")
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("zoo:mpl", "Did you mean mlp"),
+        ("zoo:mlp -r kaimin", "Did you mean kaiming@1"),
+        ("zoo:mlp --format xml", "--format: one of a few. Got 'xml'"),
+        ("zoo:mlp --select FAN9", "Got 'FAN9'"),
+        ("zoo:mlp --select ''", "--select: codes with commas. Got ''"),
+        ("zoo:mlp --ignore FAN1,", "--ignore: codes with commas. Got 'FAN1,'"),
+        ("zoo:mlp --ignore constant-wieght", "Did you mean constant-weight"),
+        ("zoo:mlp --seed -1", "[0, 2**64)"),
+        ("zoo:mlp --input-shape 3", "the forward pass runs through"),
+        ("audited:small --batch 3", "--input-shape: the shape of one input"),
+        ("zoo:mlp --config nothing.toml", "nothing.toml: a TOML file that can be read"),
+        ("zoo:mlp --config audited.py --isolated", "--isolated: no configuration is read"),
+        ("zoo:mlp --out nowhere/a.txt", "a file in a directory that exists"),
+        ("zoo:mlp --checkpoint nothing.pt", "cannot read 'nothing.pt': No such file"),
+        ("zoo:mlp --checkpoint audited.pt", "No such file"),
+        ("zoo:mlp --checkpoint nothing", "a .safetensors file that exists"),
+        ("nothing.safetensors", "a .safetensors file that exists"),
+        ("nothing.safetensors --batch 3", "a checkpoint is read as it is"),
+        ("nothing.safetensors -r kaiming", "say --checkpoint nothing.safetensors"),
+    ],
+)
+def test_bad_input_ends_with_2_and_one_message(command: str, message: str) -> None:
+    result = run(command)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert message in result.stderr
+
+
+def test_checkpoints_that_do_not_fit_are_refused() -> None:
+    save(linear_model(), "w.safetensors", **{"0.weight": torch.rand(16, 9)})
+    result = run("audited:small --checkpoint w.safetensors")
+    assert result.exit_code == 2
+    assert "size mismatch for 0.weight" in result.stderr
+    save_file({"module.0.weight": torch.rand(16, 8)}, "prefix.safetensors")
+    result = run("audited:small --checkpoint prefix.safetensors")
+    assert result.exit_code == 2
+    assert "names that the model has. Got 'module.0.weight'" in result.stderr
+    torch.save({"state_dict": {"0.weight": 3}}, "w.pt")
+    assert "Got '0.weight' besides" in run("audited:small --checkpoint w.pt").stderr
+    torch.save([torch.rand(3)], "w.pt")
+    assert "Got list" in run("audited:small --checkpoint w.pt").stderr
+    Path("w.pt").write_bytes(b"none")
+    assert "no file that torch.save wrote" in run("audited:small --checkpoint w.pt").stderr
+
+
+def test_the_same_command_gives_the_same_audit() -> None:
+    command = "audited:dropping --input-shape 8 --seed 7"
+    assert audited(command) == audited(command)
+    drawn = audited("audited:dropping").notes[-1]
+    assert re.fullmatch(r"again by --seed \d+", drawn)
+    assert drawn != audited("audited:dropping").notes[-1]
+
+
+def explain(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["explain", *arguments])
+
+
+def test_explain_shows_the_page() -> None:
+    result = explain("FAN401")
+    assert result.exit_code == 0
+    assert result.output.startswith("# FAN401 explodes\n\n**error**: ")
+    assert explain("explodes").output == result.output
+
+
+def test_explain_lists_what_there_is() -> None:
+    lines = explain().output.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == [check.code for check in CHECKS]
+    assert explain().output == CliRunner().invoke(app, ["list", "checks"]).output
+    lines = explain("FAN4").output.splitlines()
+    assert [line[:4] for line in lines[2:]] == ["FAN4"] * 9
+    unknown = explain("FAN999")
+    assert unknown.exit_code == 2
+    assert "Got 'FAN999'" in unknown.stderr
