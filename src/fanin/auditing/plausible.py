@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fanin.auditing.unwritten import traces_of
-from fanin.auditing.weights import Numbers, Weight
+from fanin.auditing.numbers import Numbers
+from fanin.auditing.weights import Weight
 
 __all__ = ["is_trained", "is_written", "varies"]
 
@@ -15,7 +15,7 @@ def varies(numbers: Numbers) -> bool:
 
 def is_written(weight: Weight) -> bool:
     """Whether nothing says that the memory of a weight was never written."""
-    traces = traces_of(weight.tensor, weight.numbers)
+    traces = weight.traces
     return traces is None or not traces.is_certain
 
 

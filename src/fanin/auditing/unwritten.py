@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fanin.auditing.weights import SAMPLE, Numbers
+from fanin.auditing.numbers import SAMPLE, Numbers
 
 __all__ = ["Traces", "traces_of"]
 
@@ -65,7 +65,7 @@ def traces_of(tensor: Tensor, numbers: Numbers) -> Traces | None:
     ``2^-126``, has the chance ``0.8·n·2^-126/σ``.
 
     Example:
-        >>> from fanin.auditing.weights import numbers_of
+        >>> from fanin.auditing.numbers import numbers_of
         >>> words = torch.arange(1, 9).view(torch.float32)
         >>> traces_of(words, numbers_of(words)).observed
         'all of the 16 entries are below 1.2e-44'

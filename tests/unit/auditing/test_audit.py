@@ -8,7 +8,7 @@ from torch import nn
 
 import fanin
 from fanin.auditing import CHECKS, Audit, audit
-from fanin.auditing.weights import SAMPLE, numbers_of
+from fanin.auditing.numbers import SAMPLE, numbers_of
 from fanin.errors import ArgumentError, ProbeError, UnknownNameError
 
 
@@ -96,3 +96,10 @@ def test_a_sample_shares_no_pattern_with_rows() -> None:
     counts = torch.bincount(numbers_of(rows).sample.long(), minlength=512)
     assert counts.min() >= SAMPLE // 512 - 3
     assert counts.max() <= SAMPLE // 512 + 3
+
+
+@pytest.mark.parametrize("count", [SAMPLE + 1, 2 * SAMPLE, 2 * SAMPLE + 1, 3 * SAMPLE - 1, 10**6])
+def test_no_entry_is_looked_at_twice(count: int) -> None:
+    """Standard errors count the entries of a sample as so many draws."""
+    sample = numbers_of(torch.arange(count, dtype=torch.float64)).sample
+    assert sample.unique().numel() == sample.numel() == (count if count <= 2 * SAMPLE else SAMPLE)

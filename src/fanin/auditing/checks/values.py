@@ -11,7 +11,7 @@ from fanin.auditing.finding import Check, Symptom
 from fanin.auditing.matrices import matrices
 from fanin.auditing.plausible import is_trained, is_written
 from fanin.auditing.remedy import redraw
-from fanin.auditing.unwritten import Traces, traces_of
+from fanin.auditing.unwritten import Traces
 from fanin.auditing.weights import Weight
 from fanin.report import number_text
 
@@ -39,7 +39,7 @@ def _not_finite(evidence: Evidence) -> Iterator[Symptom]:
 def _unwritten(evidence: Evidence) -> Iterator[Symptom]:
     found: dict[str, list[tuple[Weight, Traces]]] = {}
     for weight in evidence.weights:
-        traces = traces_of(weight.tensor, weight.numbers)
+        traces = weight.traces
         if traces is not None:
             is_constant = weight.numbers.is_constant
             kind = "filled" if is_constant else "left" if traces.is_certain else "unsure"
