@@ -174,6 +174,29 @@ def values_of_a_constructor() -> None:
         fanin.plan(model, recipe, seed=3)
 
 
+def values_that_are_lost() -> None:
+    """``to_empty`` after sharding leaves other memory under what had a value."""
+    with fanin.deferred():
+        model = Scaled()
+    fully_shard(model)
+    kept = [parameter.to_local() for parameter in model.parameters()]  # so as not to get it again
+    model.to_empty(device="cpu")
+    for parameter in model.parameters():
+        parameter.detach().to_local().fill_(0.5)
+    for refused in (fanin.plan, fanin.initialize):
+        with pytest.raises(PlanError, match=r"(?s)numbers, for\n  scale .*table.weight .*to_empty"):
+            refused(model, "kaiming", seed=3)
+    assert kept
+
+
+def sharding_inside_of_deferred() -> None:
+    with (
+        pytest.raises(PlanError, match=r"sharding of 'weight' of Linear.*Shard after the block"),
+        fanin.deferred(),
+    ):
+        fully_shard(nn.Linear(4, 4))
+
+
 def buffers_without_memory() -> None:
     mesh = init_device_mesh("cpu", (2,))
     with torch.device("meta"):
@@ -310,6 +333,8 @@ CASES = (
     in_another_dtype,
     in_another_dtype_after_a_forward,
     values_of_a_constructor,
+    values_that_are_lost,
+    sharding_inside_of_deferred,
     buffers_without_memory,
     refusals,
     outside_of_the_mesh,

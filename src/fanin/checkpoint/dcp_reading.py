@@ -29,6 +29,9 @@ _UNREADABLE = (
     AttributeError,
     ImportError,
     IndexError,
+    RuntimeError,
+    ArithmeticError,
+    MemoryError,
     KeyError,
     TypeError,
     ValueError,
@@ -42,6 +45,14 @@ class _Whole:
     dtype: torch.dtype
     shape: tuple[int, ...]
 
+    @classmethod
+    def of(cls, described: TensorStorageMetadata) -> _Whole:
+        """Of what unpickling made, which checks no types."""
+        dtype, shape = described.properties.dtype, tuple(described.size)
+        if not isinstance(dtype, torch.dtype) or not all(type(size) is int for size in shape):
+            raise TypeError(f"a tensor of shape {shape} and {dtype}")
+        return cls(dtype, shape)
+
 
 class DcpFiles:
     """Every tensor of the folder, under each of its names; the one read last stays in memory."""
@@ -52,6 +63,12 @@ class DcpFiles:
         try:
             self._reader = _Reader(folder)
             described = self._reader.read_metadata().state_dict_metadata
+            self.held = {
+                name: _Whole.of(each)
+                for name, each in described.items()
+                if isinstance(each, TensorStorageMetadata)
+            }
+            others = sorted(described.keys() - self.held.keys())
         except FileNotFoundError as error:
             raise CheckpointError(
                 f"verify: a checkpoint has all its files. Got no .metadata, which is the last to "
@@ -59,12 +76,6 @@ class DcpFiles:
             ) from error
         except _UNREADABLE as error:
             raise self._unreadable(error) from error
-        self.held = {
-            name: _Whole(each.properties.dtype, tuple(each.size))
-            for name, each in described.items()
-            if isinstance(each, TensorStorageMetadata)
-        }
-        others = sorted(described.keys() - self.held.keys())
         if others:
             raise CheckpointError(
                 f"verify: a checkpoint that fanin wrote holds tensors. Got something else for "

@@ -58,7 +58,7 @@ def opened(folder: Path, saved: SavedPlan) -> Files:
         return DcpFiles(folder)
     try:
         return _SafetensorsFiles(folder, saved)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"verify: a checkpoint can be read. Got {error} in {str(folder)!r}. Run what wrote it "
             "again: it resumes."

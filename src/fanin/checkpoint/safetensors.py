@@ -100,7 +100,7 @@ def read_header(path: Path) -> tuple[dict[str, Held], dict[str, str]]:
         held, end = _placed(content, 8 + length)
         if end != size:
             raise ValueError(f"{size} bytes, where its header says {end}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"safetensors: a whole file of the format. Got {error} in {str(path)!r}. "
             "Write it again, or get it anew."

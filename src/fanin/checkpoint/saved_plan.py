@@ -91,14 +91,13 @@ def read_plan(folder: Path, *, functions: Iterable[Callable[..., Any]] = ()) -> 
     try:
         text = path.read_text(encoding="utf-8")
         plan = Plan.from_json(text, functions=functions)
-        entry = json.loads(text)[_KEY]
-        return SavedPlan(plan, dict(entry["names"]), dict(entry["values"]), int(entry["files"]))
+        return _saved(plan, json.loads(text)[_KEY])
     except ArgumentError as error:
         raise CheckpointError(
             f"{error}\nThis is about {str(path)!r}. Functions are passed in Python: "
             "verify_checkpoint(folder, functions=[mine])."
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, FaninError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, FaninError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise CheckpointError(
             f"verify: a folder that fanin wrote has a {PLAN}. Got {reason} for {str(path)!r}. "
@@ -106,11 +105,24 @@ def read_plan(folder: Path, *, functions: Iterable[Callable[..., Any]] = ()) -> 
         ) from error
 
 
+def _saved(plan: Plan, entry: Any) -> SavedPlan:
+    """What `plan_text` wrote, or a ValueError for what is none."""
+    names, values, files = dict(entry["names"]), dict(entry["values"]), entry["files"]
+    unknown = sorted(names.keys() - {step.name for step in plan.steps})
+    if unknown:
+        raise ValueError(f"no step for {unknown[0]!r} among its names")
+    if type(files) is not int or not all(
+        isinstance(text, str) for text in (*names.values(), *values.values())
+    ):
+        raise ValueError("something else than names, digests and a number of files")
+    return SavedPlan(plan, names, values, files)
+
+
 def saved_seed(folder: Path) -> int | None:
     """The seed that the folder's checkpoint was begun with; None where no plan tells."""
     try:
         seed = json.loads((folder / PLAN).read_text(encoding="utf-8"))["seed"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return seed if isinstance(seed, int) and 0 <= seed < 2**64 else None
 
@@ -125,7 +137,7 @@ def differences(old: str, new: str) -> list[str] | None:
         pairs = {key: (before[key], after[key]) for key in ("recipe", "seed")}
         pairs["dtypes"] = (_dtypes(before), _dtypes(after))
         pairs["number of files"] = (before[_KEY]["files"], after[_KEY]["files"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ["it is no plan of a checkpoint"]
     found = [f"{key} {was}, now {now}" for key, (was, now) in pairs.items() if was != now]
     return found or ["other parameters, rules or kept values"]

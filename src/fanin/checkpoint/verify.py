@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,9 @@ def verify_checkpoint(
 
 def checked_sample(sample: float) -> float:
     """The share, which is above 0 and up to 1."""
-    if not 0 < sample <= 1:
+    if not isinstance(sample, Real) or not 0 < sample <= 1:
         raise ArgumentError(
-            f"verify: a sample is a share above 0 and up to 1. Got {sample}. As in --sample 0.01."
+            f"verify: a sample is a share above 0 and up to 1. Got {sample!r}. As in --sample 0.01."
         )
     return sample
 

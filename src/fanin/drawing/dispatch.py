@@ -16,7 +16,7 @@ from fanin.drawing.functions import draw_from_function, draw_mapped
 from fanin.drawing.orthogonal import draw_orthogonal
 from fanin.drawing.sparse import draw_sparse
 from fanin.drawing.structured import draw_constant, draw_dirac, draw_eye
-from fanin.drawing.targets import check_writable, is_plain
+from fanin.drawing.targets import check_writable, drawing_device, is_plain, is_reachable
 from fanin.errors import ArgumentError
 from fanin.geometry import Region, is_dtensor, local_tensor
 from fanin.stream import Key
@@ -24,6 +24,7 @@ from fanin.stream import Key
 __all__ = ["draw"]
 
 CHUNK = 1 << 20  # elements drawn before they are copied to a tensor that is not plain memory
+CHUNK_ON_DEVICE = 1 << 26  # where a launch costs more than the memory
 
 _STRUCTURED: dict[type[fills.Fill], Callable[[Any, Key, Region, Tensor], None]] = {
     fills.Constant: draw_constant,
@@ -85,7 +86,7 @@ def draw(fill: fills.Fill, key: Key, region: Region, out: Tensor) -> None:
             draw_mapped(fill, key, region, out, draw)
         elif structured := _STRUCTURED.get(type(fill)):
             structured(fill, key, region, out)
-        elif is_plain(out):
+        elif is_plain(out) or is_reachable(out):
             draw_elementwise(fill, key, region, out)
             increment_version(out)
         else:
@@ -93,8 +94,9 @@ def draw(fill: fills.Fill, key: Key, region: Region, out: Tensor) -> None:
 
 
 def _draw_and_copy(fill: fills.Fill, key: Key, region: Region, out: Tensor) -> None:
-    for piece, part in region.split(CHUNK):
-        buffer = torch.empty(part.local_shape, dtype=out.dtype, device="cpu")
+    device = drawing_device(out)
+    for piece, part in region.split(CHUNK if device.type == "cpu" else CHUNK_ON_DEVICE):
+        buffer = torch.empty(part.local_shape, dtype=out.dtype, device=device)
         draw_elementwise(fill, key, part, buffer)
         out[piece].copy_(buffer)
 

@@ -20,7 +20,7 @@ _ONE_THREAD = 1 << 17  # elements up to which a second thread costs more than it
 
 
 def draw_elementwise(fill: Fill, key: Key, region: Region, out: Tensor) -> None:
-    """Write the region's elements of a fill into ``out``, a contiguous CPU tensor."""
+    """Write the region's elements into ``out``: contiguous on the CPU, or `is_reachable`."""
     if not (out.is_floating_point() or out.is_complex()):
         raise DtypeError(
             f"{fill.name}: random values need a floating-point or complex tensor. Got "

@@ -49,17 +49,19 @@ class Vectors:
         shape: ``(batch, n, m)`` of the normal whose upper trapezoid they are, ``m >= n``.
         batch: which ``(n, m)`` slab of it is this matrix.
         dtype: float32, float64, complex64 or complex128.
+        device: where they are drawn and multiplied.
     """
 
     key: Key
     shape: tuple[int, int, int]
     batch: int
     dtype: torch.dtype
+    device: torch.device
 
     def block(self, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
         """Vectors ``rows`` at coordinates ``columns``, one a row, zero before their start."""
         region = Region(self.shape, (((self.batch, self.batch + 1),), (rows,), (columns,)))
-        x = torch.empty(region.local_shape, dtype=self.dtype, device="cpu")
+        x = torch.empty(region.local_shape, dtype=self.dtype, device=self.device)
         draw_elementwise(Normal(), self.key, region, x)
         return x[0].triu_(rows[0] - columns[0])
 
@@ -115,12 +117,12 @@ def write_columns(vectors: Vectors, columns: Tensor, gain: float, out: Tensor) -
         vh = reflections.adjoint(x, 0)
 
         begin, end = torch.searchsorted(columns, torch.tensor(rows, device="cpu")).tolist()
-        held = columns[begin:end]
+        held = _beside(out, columns[begin:end])
         factors = (gain * reflections.factor[held - start]).to(out.dtype)
-        out[held, torch.arange(begin, end, device="cpu")] = factors
+        out[held, torch.arange(begin, end, device=out.device)] = factors
 
         s = _with_diagonal(vh @ vh.mH, reflections)
-        identity = torch.eye(len(vh), dtype=vh.dtype, device="cpu")
+        identity = torch.eye(len(vh), dtype=vh.dtype, device=vh.device)
         inverse = torch.linalg.solve_triangular(s, identity, upper=True)
         live = out[start:, begin:]
         live.addmm_(vh.mH, inverse @ (vh @ live), alpha=-1)
@@ -135,13 +137,14 @@ def write_block(vectors: Vectors, rows: Tensor, columns: Tensor, gain: float, ou
     """
     _, n, m = vectors.shape
     reflections = _all_reflections(vectors)
-    s = torch.zeros(n, n, dtype=vectors.dtype, device="cpu")
+    s = torch.zeros(n, n, dtype=vectors.dtype, device=vectors.device)
     for slab in vectors.slabs(m):
         vh = _adjoint_slab(vectors, reflections, slab)
         for start in range(0, len(vh), _BLOCK):
             stop = start + _BLOCK
             s[start:stop, start : len(vh)].addmm_(vh[start:stop], vh[start:].mH)
     _solve_in_place(vectors, reflections, _with_diagonal(s, reflections))
+    columns = _beside(s, columns)
     step = max(1, _SLAB // n)
     for start in range(0, n, step):
         piece = s[start : start + step]
@@ -150,9 +153,10 @@ def write_block(vectors: Vectors, rows: Tensor, columns: Tensor, gain: float, ou
     factors = (gain * reflections.factor[columns]).to(out.dtype)
 
     for slab, held in _held(vectors.slabs(m), rows):
-        vh = _adjoint_slab(vectors, reflections, slab)[:, rows[held] - slab[0]]
-        identity = (rows[held, None] == columns).to(out.dtype)
-        out[held] = identity.addmm_(vh.mH, right[: len(vh)], alpha=-1).mul_(factors)
+        here = _beside(s, rows[held])
+        vh = _adjoint_slab(vectors, reflections, slab)[:, here - slab[0]]
+        identity = (here[:, None] == columns).to(out.dtype)
+        out[_beside(out, held)] = identity.addmm_(vh.mH, right[: len(vh)], alpha=-1).mul_(factors)
 
 
 def _solve_in_place(vectors: Vectors, reflections: _Reflections, s: Tensor) -> None:
@@ -174,8 +178,8 @@ def _solve_in_place(vectors: Vectors, reflections: _Reflections, s: Tensor) -> N
 def _all_reflections(vectors: Vectors) -> _Reflections:
     _, n, m = vectors.shape
     wide = _wide(vectors.dtype)
-    first = torch.zeros(n, dtype=wide, device="cpu")
-    squares = torch.zeros(n, dtype=torch.float64, device="cpu")
+    first = torch.zeros(n, dtype=wide, device=vectors.device)
+    squares = torch.zeros(n, dtype=torch.float64, device=vectors.device)
     for start, stop in vectors.slabs(m):
         x = vectors.block((0, min(n, stop)), (start, stop))
         squares[: len(x)] += _norms(x).square()
@@ -207,11 +211,19 @@ def _with_diagonal(gram: Tensor, reflections: _Reflections) -> Tensor:
 
 
 def _norms(x: Tensor) -> Tensor:
-    """Of each row, in double precision; a few rows at a time, since torch converts what it sums."""
-    wide = _wide(x.dtype)
+    """Of each row, in double precision.
+
+    A few rows at a time on the CPU, where torch converts what it sums; on a GPU it does not.
+    """
+    wide, step = _wide(x.dtype), 4 if x.is_cpu else max(1, len(x))
     return torch.cat(
-        [torch.linalg.vector_norm(rows, dim=1, dtype=wide) for rows in torch.split(x, 4)]
+        [torch.linalg.vector_norm(rows, dim=1, dtype=wide) for rows in torch.split(x, step)]
     )
+
+
+def _beside(tensor: Tensor, indices: Tensor) -> Tensor:
+    """Indices on the device of a tensor; nobody waits for them to get there."""
+    return indices.to(tensor.device, non_blocking=True)
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

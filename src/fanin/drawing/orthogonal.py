@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from fanin.drawing.householder import Vectors, write_block, write_columns
-from fanin.drawing.targets import is_plain
+from fanin.drawing.precision import exact_products
+from fanin.drawing.targets import drawing_device, is_plain, is_reachable
 from fanin.errors import LayoutError
 from fanin.fills import Orthogonal
 from fanin.geometry import Region
@@ -40,26 +41,27 @@ def draw_orthogonal(fill: Orthogonal, key: Key, region: Region, out: Tensor) -> 
     dtype = compute_dtype(out.dtype)
     if region.numel == 0:
         return
-    direct = is_plain(out) and out.dtype == dtype
-    buffer = out if direct else torch.empty(region.local_shape, dtype=dtype, device="cpu")
+    device = drawing_device(out)
+    direct = (is_plain(out) or (is_reachable(out) and out.is_contiguous())) and out.dtype == dtype
+    buffer = out if direct else torch.empty(region.local_shape, dtype=dtype, device=device)
 
     batches, batch_count = _flat_indices(region, 0, first_row)
     rows, row_count = _flat_indices(region, first_row, first_column)
     columns, column_count = _flat_indices(region, first_column, len(region.shape))
     short, long = sorted((row_count, column_count))
-    for batch, matrix in zip(
-        batches.tolist(), buffer.view(len(batches), len(rows), len(columns)), strict=True
-    ):
-        vectors = Vectors(key, (batch_count, short, long), batch, dtype)
-        if row_count >= column_count:
-            _draw_tall(vectors, rows, columns, fill.gain, matrix)
-        else:
-            _draw_tall(vectors, columns, rows, fill.gain, matrix.mT)
+    matrices = buffer.view(len(batches), len(rows), len(columns))
+    with exact_products(device):
+        for batch, matrix in zip(batches.tolist(), matrices, strict=True):
+            vectors = Vectors(key, (batch_count, short, long), batch, dtype, device)
+            if row_count >= column_count:
+                _draw_tall(vectors, rows, columns, fill.gain, matrix)
+            else:
+                _draw_tall(vectors, columns, rows, fill.gain, matrix.mT)
     if not direct:
         if out.dtype in FORMATS:
             largest = torch.finfo(out.dtype).max
             buffer.clamp_(-largest, largest)
-        out.copy_(buffer if out.is_cpu else buffer.to(out.dtype))
+        out.copy_(buffer if out.device == device else buffer.to(out.dtype))
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -83,11 +85,14 @@ def _draw_tall(vectors: Vectors, rows: Tensor, columns: Tensor, gain: float, out
     if not holds_all_rows and n * n <= m * len(columns):
         write_block(vectors, rows, columns, gain, out)
         return
-    whole = out if holds_all_rows else torch.empty(m, len(columns), dtype=out.dtype, device="cpu")
+    whole = out
+    if not holds_all_rows:
+        whole = torch.empty(m, len(columns), dtype=out.dtype, device=out.device)
     ascending, order = columns.sort()
     write_columns(vectors, ascending, gain, whole)
     if holds_all_rows and torch.equal(ascending, columns):
         return
+    rows, order = (which.to(out.device, non_blocking=True) for which in (rows, order))
     step = max(1, _PIECE // len(columns))
     for start in range(0, len(rows), step):
         out[start : start + step, order] = whole[rows[start : start + step]]

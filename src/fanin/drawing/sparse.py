@@ -8,7 +8,7 @@ from torch.autograd.graph import increment_version
 
 from fanin import stream
 from fanin.drawing.elementwise import draw_elementwise
-from fanin.drawing.targets import is_plain
+from fanin.drawing.targets import drawing_device, is_plain, is_reachable
 from fanin.errors import LayoutError
 from fanin.fills import Normal, Sparse
 from fanin.geometry import Region
@@ -37,8 +37,10 @@ def draw_sparse(fill: Sparse, key: Key, region: Region, out: Tensor) -> None:
         )
     if region.numel == 0:
         return
-    plain = is_plain(out)
-    buffer = out if plain else torch.empty(region.local_shape, dtype=out.dtype, device="cpu")
+    direct = is_plain(out) or is_reachable(out)
+    buffer = out
+    if not direct:
+        buffer = torch.empty(region.local_shape, dtype=out.dtype, device=drawing_device(out))
     draw_elementwise(Normal(0.0, fill.std), key, region, buffer)
 
     across = 1 - fill.dim  # the dim that counts the slices
@@ -48,7 +50,7 @@ def draw_sparse(fill: Sparse, key: Key, region: Region, out: Tensor) -> None:
         entries = buffer.narrow(across, at, last - first)
         _clear(fill, key, part, first, entries if fill.dim == 1 else entries.mT)
         at += last - first
-    if plain:
+    if direct:
         increment_version(out)
     else:
         out.copy_(buffer)
@@ -61,11 +63,11 @@ def _clear(fill: Sparse, key: Key, region: Region, first: int, slices: Tensor) -
     if region.runs[fill.dim] == ((0, length),):
         stream.clear(key.value, first, zeros, slices)
         return
-    held = region.indices(fill.dim)
+    held = region.indices(fill.dim).to(slices.device, non_blocking=True)
     step = max(1, _CHUNK // length)
     for start in range(0, len(slices), step):
         piece = slices[start : start + step]
         piece = piece.view(torch.uint8) if piece.itemsize == 1 else piece  # zero is the byte 0
-        kept = torch.ones(len(piece), length, dtype=torch.uint8, device="cpu")
+        kept = torch.ones(len(piece), length, dtype=torch.uint8, device=slices.device)
         stream.clear(key.value, first + start, zeros, kept)
         piece.masked_fill_(kept[:, held] == 0, 0)

@@ -92,7 +92,8 @@ def _write_ones(out: Tensor, wanted: Tensor, region: Region, value: float) -> No
     rows = (wanted < columns).nonzero()[:, 0]
     places = local[wanted[rows]]
     rows, places = rows[places >= 0], places[places >= 0]
-    out[rows.to(out.device), places.to(out.device)] = _scalar(value, out)
+    rows, places = (which.to(out.device, non_blocking=True) for which in (rows, places))
+    out[rows, places] = _scalar(value, out)
 
 
 def _check_holds(name: str, value: float, dtype: torch.dtype) -> None:
@@ -112,9 +113,11 @@ def _check_holds(name: str, value: float, dtype: torch.dtype) -> None:
 
 
 def _scalar(value: float, out: Tensor) -> Tensor:
-    """The number in the dtype of ``out``, rounded as drawn numbers are."""
+    """The number in the dtype of ``out``, rounded as drawn numbers are, made where it is needed."""
     if out.dtype in FORMATS:
-        return narrow(torch.tensor(value, dtype=torch.float32, device="cpu"), out.dtype).to(
-            out.device
+        rounded = narrow(torch.tensor(value, dtype=torch.float32, device="cpu"), out.dtype)
+        bits = torch.int16 if out.itemsize == 2 else torch.uint8
+        return torch.full((), int(rounded.view(bits)), dtype=bits, device=out.device).view(
+            out.dtype
         )
-    return torch.tensor(value, dtype=out.dtype, device=out.device)
+    return torch.full((), value, dtype=out.dtype, device=out.device)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import Parameter
 
+from fanin import stream
 from fanin.errors import ArgumentError, FaninError
 from fanin.geometry import Region, is_dtensor, local_tensor, partition
 
@@ -20,7 +21,9 @@ __all__ = [
     "check_vmap_randomness",
     "check_whole",
     "check_writable",
+    "drawing_device",
     "is_plain",
+    "is_reachable",
     "needs_dispatcher",
 ]
 
@@ -34,15 +37,28 @@ _count_dispatch_modes = torch._C._len_torch_dispatch_stack
 
 def is_plain(tensor: Tensor) -> bool:
     """Whether native code may write ``tensor`` as ``numel()`` numbers from ``data_ptr()`` on."""
+    return _is_memory(tensor) and tensor.is_cpu and tensor.is_contiguous()
+
+
+def is_reachable(tensor: Tensor) -> bool:
+    """Whether an engine other than the CPU's may write ``tensor`` where it is, with its strides."""
+    return _is_memory(tensor) and not tensor.is_cpu and stream.draws_on(tensor.device)
+
+
+def drawing_device(tensor: Tensor) -> torch.device:
+    """Where numbers for this tensor are drawn: on its own device, or else on the CPU."""
+    return tensor.device if stream.draws_on(tensor.device) else torch.device("cpu")
+
+
+def _is_memory(tensor: Tensor) -> bool:
+    """Whether there is nothing to the tensor but numbers in memory."""
     return (
         (type(tensor) is Tensor or type(tensor) is Parameter)
         and not _in_function_transform()
         and not _count_dispatch_modes()
         # A dual level is open: the tensor may carry a tangent, which a write has to zero.
         and forward_ad._current_level < 0
-        and tensor.is_cpu
         and tensor.layout is torch.strided
-        and tensor.is_contiguous()
         and not tensor.is_conj()
         and not tensor.is_neg()
         # Its version cannot be advanced, and outside inference mode torch refuses the write.
@@ -133,7 +149,7 @@ def check_writable(name: str, tensor: Tensor) -> None:
             f"{name}: an inference tensor can be written inside torch.inference_mode() only. "
             f"Got one of shape {shape} outside. Fill a clone()."
         )
-    if tensor.is_cpu and tensor.numel() and not tensor.data_ptr():
+    if tensor.device.type in ("cpu", "cuda") and tensor.numel() and not tensor.data_ptr():
         raise WriteError(
             f"{name}: a tensor to fill has memory. Got shape {shape} with a storage of no bytes. "
             "Allocate it first (FSDP frees sharded parameters: unshard them)."

@@ -14,6 +14,7 @@ from fanin.planning.step import Step
 __all__ = [
     "every_parameter_has_a_rule",
     "every_rule_fits",
+    "every_value_is_there",
     "near_names",
     "overridden_rules",
     "streams_are_single",
@@ -45,6 +46,19 @@ def every_parameter_has_a_rule(uncovered: Sequence[Entry]) -> None:
         )
         raise PlanError(
             f"plan: every parameter needs a rule. Got none for\n{listed}\n{_advice(uncovered)}"
+        )
+
+
+def every_value_is_there(lost: Sequence[Entry]) -> None:
+    """Refuse to keep what a constructor computed where it is no longer, and name it all."""
+    if lost:
+        listed = "\n".join(f"  {entry.name}  {_shape(entry)}" for entry in lost)
+        raise PlanError(
+            "plan: what a constructor computed under deferred() is kept where it was made, or "
+            "where .to and sharding have copied it. Got other memory, with other numbers, for\n"
+            f"{listed}\nModule.to_empty does that. Leave it out: fanin.initialize(model, "
+            "device=...) gives memory to what has none. If these are values of yours, name them "
+            "in skip=."
         )
 
 

@@ -64,7 +64,7 @@ def plan_from_json(
         recipe, overridden = str(data["recipe"]), tuple(data.get("overridden", ()))
         unused, prefix = tuple(data.get("unused", ())), str(data.get("prefix", ""))
         lines = list(data["steps"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PlanError(f"from_json: the text that to_json wrote. Got {error!r}.") from error
     if version != STREAM_VERSION:
         raise PlanError(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -12,11 +13,12 @@ from fanin.errors import ArgumentError, PlanError
 from fanin.fills import Fill
 from fanin.geometry import Layout
 from fanin.model import Entry, Site, entries, is_literal, layout_of, module_type
-from fanin.model.construction import is_computed_at
+from fanin.model.construction import is_computed_at, is_lost_at
 from fanin.planning.checks import check_dtype, check_parametrized
 from fanin.planning.coverage import (
     every_parameter_has_a_rule,
     every_rule_fits,
+    every_value_is_there,
     overridden_rules,
     streams_are_single,
     unused_rules,
@@ -65,8 +67,8 @@ def make_plan(
 
     Raises:
         PlanError: when no rule covers a parameter, a rule or pattern by name fits none, a stream
-            is stated for several, a parameter cannot be written, or a trace is needed and there is
-            none.
+            is stated for several, a parameter cannot be written, a trace is needed and there is
+            none, or what a constructor computed is gone (``to_empty``).
         LayoutError: when an initializer needs fans that no adapter states.
     """
     if not isinstance(model, nn.Module):
@@ -75,13 +77,16 @@ def make_plan(
     within = prefix or ""
     found = entries(model, ties=recipe.ties, prefix=prefix)
     skipped = skipped_names(model, found, only=only, skip=skip, prefix=within)
-    rules_in_order = _rules(model, recipe, trace)
+    rules_in_order = _rules(model, recipe, trace, within)
     matched = _matched(rules_in_order, found, Following(trace, within) if trace else None)
     if prefix is None:
         every_rule_fits(rules_in_order, matched, found)
+    kept: list[Entry] = []
     for entry, rules in zip(found, matched, strict=True):
         if entry.name not in skipped and _is_from_constructor(entry, rules):
             skipped[entry.name] = "from the constructor"
+            kept.append(entry)
+    every_value_is_there([e for e in kept if is_lost_at(e.owner.module, e.owner.attribute)])
     every_parameter_has_a_rule(
         [e for e, rules in zip(found, matched, strict=True) if not rules and e.name not in skipped]
     )
@@ -98,6 +103,7 @@ def make_plan(
         won.update(map(id, chosen.values()))
         steps.append(_step(entry, rules, chosen, layout, fills, seed=seed, ties=recipe.ties))
     streams_are_single(steps)
+    own = {id(rule) for rule in recipe.rules}  # what is derived is overridden by design
     first_added = len(rules_in_order) - recipe.num_added
     listed = [
         rule
@@ -108,14 +114,15 @@ def make_plan(
         tuple(steps),
         seed,
         str(recipe),
-        overridden=overridden_rules(matched, won),
+        overridden=overridden_rules([[r for r in rules if id(r) in own] for rules in matched], won),
         unused=unused_rules(listed, matched),
         prefix=within,
+        is_traced=recipe.derived is not None,
     )
 
 
-def _rules(model: nn.Module, recipe: Recipe, trace: Trace | None) -> tuple[Rule, ...]:
-    """The rules of a recipe, after those that it derives from the trace."""
+def _rules(model: nn.Module, recipe: Recipe, trace: Trace | None, prefix: str) -> tuple[Rule, ...]:
+    """The rules of a recipe, after those that it derives from the trace of the model."""
     if trace is None and recipe.needs_trace:
         asking = (str(rule) for rule in recipe.rules if rule.match.followed_by)
         raise PlanError(
@@ -125,7 +132,29 @@ def _rules(model: nn.Module, recipe: Recipe, trace: Trace | None) -> tuple[Rule,
         )
     if recipe.derived is None or trace is None:
         return recipe.rules
-    return (*recipe.derived(model, trace), *recipe.rules)
+    derived = _checked_rules(recipe.derived(model, trace), recipe)
+    return (*(_within(prefix, each) for each in derived), *recipe.rules)
+
+
+def _checked_rules(derived: Any, recipe: Recipe) -> tuple[Rule, ...]:
+    """What a recipe's function returned, if it is rules."""
+    rules = tuple(derived) if isinstance(derived, Iterable) else (derived,)
+    wrong = [each for each in rules if not isinstance(each, Rule)]
+    if wrong or not isinstance(derived, Iterable):
+        raise PlanError(
+            "plan: what a recipe derives from a trace is an iterable of rules. Got "
+            f"{reprlib.repr(wrong[0] if wrong else derived)} from {str(recipe)!r}. Return a list "
+            "of rule(...), which may be empty."
+        )
+    return rules
+
+
+def _within(prefix: str, rule: Rule) -> Rule:
+    """A rule by a name in a model, for the larger one that it is a part of."""
+    name = rule.match.name
+    if not prefix or name is None or not is_literal(name):
+        return rule
+    return replace(rule, match=replace(rule.match, name=f"{prefix}.{name}"))
 
 
 def _matched(

@@ -261,13 +261,15 @@ def _kinds(option: str, kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
 
 
 def _functions(followed_by: str | tuple[str, ...]) -> tuple[str, ...]:
-    globs = (followed_by,) if isinstance(followed_by, str) else tuple(followed_by)
-    if not all(isinstance(glob, str) and glob for glob in globs):
+    globs = [followed_by] if isinstance(followed_by, str) else followed_by
+    # An empty tuple says nothing; an empty list was made by somebody who meant to name some.
+    is_several = isinstance(globs, tuple | list) and globs != []
+    if not is_several or not all(isinstance(glob, str) and glob for glob in globs):
         raise ArgumentError(
             "rule: followed_by= is the name of a function, a glob for it, or a tuple of them. Got "
-            f'{followed_by!r}. Write "relu".'
+            f'{followed_by!r}. Write "relu", or ("relu", "gelu").'
         )
-    return globs
+    return tuple(globs)
 
 
 def _is_kind(kind: type, wanted: tuple[Kind, ...], *, exact: bool = False) -> bool:

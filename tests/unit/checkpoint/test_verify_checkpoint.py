@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -151,7 +152,8 @@ def test_a_sample_is_a_share(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert verify_checkpoint(folder, sample=1e-9).num_compared > 0
     edit(folder, lambda tensors: [each.fill_(9) for each in tensors.values()] and None)
     assert not verify_checkpoint(folder, sample=1e-9).is_equal
-    for sample in (0.0, 1.5, float("nan")):
+    wrong: tuple[Any, ...] = (0.0, 1.5, float("nan"), "x", None, [1.0])
+    for sample in wrong:
         with pytest.raises(ArgumentError, match="a share above 0 and up to 1"):
             verify_checkpoint(folder, sample=sample)
 
@@ -279,9 +281,34 @@ def garbage(folder: Path) -> None:
     (folder / FILE).write_bytes(b"\xff" * 100)
 
 
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+def deep_header(folder: Path) -> None:
+    text = f'{{"a":{DEEP}}}'.encode()
+    (folder / FILE).write_bytes(len(text).to_bytes(8, "little") + text)
+
+
+def deep_plan(folder: Path) -> None:
+    (folder / "fanin_plan.json").write_text(f'{{"seed":{DEEP}}}')
+
+
+def edited_entry(folder: Path, **changes: object) -> None:
+    path = folder / "fanin_plan.json"
+    content = json.loads(path.read_text())
+    content["checkpoint"].update(changes)
+    path.write_text(json.dumps(content))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (deep_header, "a whole file of the format. Got maximum recursion depth"),
+        (deep_plan, "has a fanin_plan.json. Got .*RecursionError"),
+        (lambda folder: edited_entry(folder, names={"9.x": "9.x"}), "Got no step for '9.x'"),
+        (lambda folder: edited_entry(folder, names={"1.bias": [1]}), "Got something else than"),
+        (lambda folder: edited_entry(folder, files=float("inf")), "Got something else than"),
+        (lambda folder: edited_entry(folder, values=3), "has a fanin_plan.json. Got "),
         (without_plan, "a folder that fanin wrote has a fanin_plan.json. Got No such file"),
         (edited_plan, "It was edited"),
         (without_file, "Got 0 of 1"),
@@ -315,6 +342,9 @@ def test_the_index_is_compared_too(tmp_path: Path) -> None:
     index["weight_map"]["0.weight"] = "elsewhere.safetensors"
     path.write_text(json.dumps(index))
     with pytest.raises(CheckpointError, match="the index says which file"):
+        verify_checkpoint(tmp_path)
+    path.write_text(DEEP)
+    with pytest.raises(CheckpointError, match=r"can be read\. Got maximum recursion depth"):
         verify_checkpoint(tmp_path)
     path.unlink()
     with pytest.raises(CheckpointError, match="No such file"):

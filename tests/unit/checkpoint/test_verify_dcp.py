@@ -148,6 +148,14 @@ def other_metadata(folder: Path) -> None:
     (folder / ".metadata").write_bytes(pickle.dumps([1]))
 
 
+def another_word(folder: Path) -> None:
+    """One bit of a name, so that unpickling gives objects without that attribute."""
+    path = folder / ".metadata"
+    content = path.read_bytes()
+    assert b"properties" in content
+    path.write_bytes(content.replace(b"properties", b"propertieq", 1))
+
+
 def with_an_object(folder: Path) -> None:
     saved_again(folder, lambda state: state.update(step=3))
 
@@ -161,6 +169,7 @@ def with_an_object(folder: Path) -> None:
         (half_metadata, "can be read. Got "),
         (empty_metadata, "can be read. Got Ran out of input"),
         (other_metadata, "can be read. Got 'list' object has no attribute"),
+        (another_word, "can be read. Got .*propert"),
         (with_an_object, "holds tensors. Got something else for 'step'"),
     ],
 )

@@ -275,3 +275,12 @@ def test_a_dtype_without_random_numbers_is_refused_unchanged(fill, shape, dtype)
     with pytest.raises(DtypeError, match="random values are float32"):
         draw(fill, KEY, Region.whole(shape), out)
     assert (out.float() == 1).all()
+
+
+@pytest.mark.parametrize("shard", [slice(None), slice(0, 8)])  # by columns, and by blocks
+def test_autocast_changes_no_bit(shard):
+    region = Region.block((300, 40), (shard, slice(None)))
+    expected = drawn(region.shape, region=region)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(drawn(region.shape, region=region), expected)
+        assert torch.is_autocast_enabled("cpu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -105,6 +106,30 @@ def test_what_is_no_name() -> None:
     wrong: tuple[str, ...] = ("",)
     with pytest.raises(ArgumentError, match="followed_by= is the name of a function"):
         rule(None, zeros(), followed_by=wrong)
+
+
+@pytest.mark.parametrize("wrong", [5, [], {"relu"}, [3], None])
+def test_what_names_no_function(wrong: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"followed_by= is the name of a function.* Got "):
+        rule(nn.Linear, zeros(), followed_by=wrong)
+
+
+def test_a_list_of_functions_is_as_good_as_a_tuple() -> None:
+    several: Any = ["relu", "add"]
+    assert rule(None, zeros(), followed_by=several).match.followed_by == ("relu", "add")
+
+
+@pytest.mark.parametrize("wrong", [None, 5, [5], [None], [rule("**", ones()), "relu"], "", ()])
+def test_what_a_recipe_derives_is_rules(wrong: Any) -> None:
+    def derived(model: nn.Module, trace: Trace) -> Any:
+        return wrong
+
+    recipe = Recipe("odd", 1, (rule("**", ones()),), derived=derived)
+    if wrong in ("", ()):
+        assert fanin.plan(Net(), recipe, seed=0, example_inputs=X).steps
+        return
+    with pytest.raises(PlanError, match=r"an iterable of rules. Got .* from 'odd@1'"):
+        fanin.plan(Net(), recipe, seed=0, example_inputs=X)
 
 
 def test_inputs_are_not_traced_where_nobody_asks() -> None:

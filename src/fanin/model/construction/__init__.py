@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fanin.model.construction.deferred import deferred, is_computed, is_computed_at
+from fanin.model.construction.computed import is_computed, is_computed_at, is_lost_at
+from fanin.model.construction.deferred import deferred
 from fanin.model.construction.fsdp2 import is_fully_sharded
 from fanin.model.construction.lazy import infer_shapes, when_materialized
 from fanin.model.construction.materialize import materialize
@@ -13,6 +14,7 @@ __all__ = [
     "is_computed",
     "is_computed_at",
     "is_fully_sharded",
+    "is_lost_at",
     "materialize",
     "when_materialized",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,11 +24,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 
 from fanin.errors import PlanError
-from fanin.geometry import is_dtensor
+from fanin.model.construction.computed import mark_computed, remember_value
 from fanin.model.construction.exchange import take_over
-from fanin.model.construction.fsdp2 import is_fully_sharded
 
-__all__ = ["asked_device", "deferred", "forget_device", "is_computed", "is_computed_at"]
+__all__ = ["asked_device", "deferred", "forget_device"]
 
 
 @contextmanager
@@ -47,7 +47,8 @@ def deferred() -> Iterator[None]:
 
     Raises:
         PlanError: when a constructor computes something real from a value that is not there yet:
-            `torch.nn.utils.parametrizations.spectral_norm` and ``orthogonal`` do.
+            `torch.nn.utils.parametrizations.spectral_norm` and ``orthogonal`` do, and
+            ``fully_shard``, which belongs after the block.
 
     Example:
         >>> with deferred():
@@ -80,48 +81,6 @@ def deferred() -> Iterator[None]:
     construction.finish()
 
 
-def is_computed(tensor: Tensor) -> bool:
-    """Whether a parameter was built under `deferred` with a value of its own.
-
-    `copy.deepcopy` drops the mark, as it drops every attribute of a parameter.
-
-    Example:
-        >>> with deferred():
-        ...     scale = nn.ParameterList([nn.Parameter(torch.ones(3))])
-        >>> is_computed(scale[0]), is_computed(nn.Parameter(torch.ones(3)))
-        (True, False)
-    """
-    return bool(getattr(tensor, _COMPUTED, False))
-
-
-def is_computed_at(parents: Sequence[nn.Module], name: str) -> bool:
-    """Whether a parameter was built under `deferred` with a value, sharded or not.
-
-    ``fully_shard``, ``parallelize_module`` and ``distribute_tensor`` make other parameters, with
-    the same values. So a DTensor in the place of a parameter with the mark has it too, and what
-    FSDP2 gathers there for a while.
-
-    Args:
-        parents: the modules from the model down to the one whose parameter it is.
-        name: under which this one has it.
-
-    Example:
-        >>> with deferred():
-        ...     table = nn.Embedding.from_pretrained(torch.ones(3, 2))
-        >>> is_computed_at((table,), "weight")
-        True
-    """
-    module = parents[-1]
-    tensor = module._parameters.get(name)
-    if tensor is None or is_computed(tensor):
-        return tensor is not None
-    return (
-        name in _COMPUTED_IN.get(module, ())
-        and not tensor.is_meta
-        and (is_dtensor(tensor) or any(map(is_fully_sharded, parents)))
-    )
-
-
 def asked_device(tensor: Tensor) -> torch.device | None:
     """The device on which the constructor asked for a deferred parameter, where that is known."""
     device: torch.device | None = getattr(tensor, _DEVICE, None)
@@ -133,11 +92,10 @@ def forget_device(tensor: Tensor) -> None:
     tensor.__dict__.pop(_DEVICE, None)
 
 
-_COMPUTED, _DEVICE = "_fanin_computed", "_fanin_device"
-# The names of parameters with the first mark, for what takes their place when they are sharded.
-_COMPUTED_IN: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
+_DEVICE = "_fanin_device"
 _DEVICE_OF = torch.Tensor.device
 _THREAD = threading.local()  # .defers: whether a context is open
+_SHARDING = ("torch.distributed.fsdp", "torch.distributed.tensor", "torch.distributed._composable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +136,7 @@ class _Construction:
             if parameter.nbytes == storage.nbytes():
                 self._defer(parameter, storage, f"{name!r} of {type(module).__name__}")
         else:
-            setattr(parameter, _COMPUTED, True)
-            _COMPUTED_IN.setdefault(module, set()).add(name)
+            mark_computed(module, name, parameter)
 
     def on_buffer(self, module: nn.Module, name: str, buffer: Tensor | None) -> None:
         """Registration of a buffer: it cannot depend on a value that is not there yet."""
@@ -190,18 +147,21 @@ class _Construction:
             raise _no_value(f"buffer {name!r} of {type(module).__name__}", origin)
 
     def finish(self) -> None:
-        """Give memory to the parameters that got a value after they were registered."""
-        has_values = False
+        """Give memory to what got a value after it was registered, and remember all values."""
+        filled: set[int] = set()  # ids
         for parameter in self.deferred:
             value = self._value(parameter) if parameter.is_meta else parameter
             if value is not parameter:
                 take_over(parameter, value.detach())
-                setattr(parameter, _COMPUTED, True)
-                has_values = True
-        for place, name in self.places if has_values else ():
+                filled.add(id(parameter))
+        for place, name in self.places:
             module = place()
-            if module is not None and is_computed_at((module,), name):
-                _COMPUTED_IN.setdefault(module, set()).add(name)
+            if module is None:
+                continue
+            here = module._parameters.get(name)
+            if here is not None and id(here) in filled:
+                mark_computed(module, name, here)
+            remember_value(module, name)
 
     def on_device(self, tensor: Tensor) -> torch.device:
         """What ``tensor.device`` says: constructors place by it what they compute."""
@@ -361,11 +321,26 @@ def _is_plain(parameter: nn.Parameter) -> bool:
 
 
 def _no_value(what: str, origin: _Origin) -> PlanError:
+    if _is_sharding():
+        return PlanError(
+            "deferred: a model is sharded when it is built, which is before its values are drawn. "
+            f"Got a sharding of {origin.text} inside of `with deferred():`. Shard after the block, "
+            "and call fanin.initialize after that."
+        )
     return PlanError(
         f"deferred: the values of deferred parameters are drawn after construction. Got {what}, "
         f"which needs that of {origin.text}. Build this part after fanin.initialize (as for "
         "spectral_norm and orthogonal), or outside of deferred()."
     )
+
+
+def _is_sharding() -> bool:
+    """Whether it is FSDP or DTensor that asks for a value; they are told by their modules' names.
+
+    They say so nowhere else: FSDP2 makes its class of a module after it has copied the shards.
+    """
+    names = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_stack(None))
+    return any(name.startswith(_SHARDING) for name in names)
 
 
 def _tensors(values: Sequence[Any]) -> Iterator[Tensor]:

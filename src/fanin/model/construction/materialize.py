@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass  # it has no other home
 
 from fanin.errors import ArgumentError, PlanError
+from fanin.geometry import is_dtensor
+from fanin.model.construction.computed import follow_value
 from fanin.model.construction.deferred import asked_device, forget_device
 from fanin.model.construction.exchange import attach_hooks, is_in_use, take_over
 from fanin.model.construction.fsdp2 import check_not_settled
@@ -160,7 +162,10 @@ class _Move:
             self.wrappers.append((tensor, dict(tensor.__dict__)))
         if tensor.device.type != "meta":
             dtype = self._dtype_of(tensor)
-            return tensor.to(self.device, dtype) if self.device or dtype else tensor
+            moved = tensor.to(self.device, dtype) if self.device or dtype else tensor
+            if not is_wrapper or is_dtensor(tensor):
+                follow_value(tensor, moved)
+            return moved
         if id(tensor) not in self.pending:
             return tensor  # an attribute that its module hands to _apply: not ours to fill
         if is_wrapper:

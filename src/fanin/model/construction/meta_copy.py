@@ -1,4 +1,4 @@
-"""A copy of a model that has shapes and no memory."""
+"""A copy of a model that has shapes and no memory, and what stands in the way of one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-__all__ = ["meta_copy"]
+__all__ = ["meta_copy", "uncopyable"]
 
 Inputs = TypeVar("Inputs")
 
@@ -24,6 +24,19 @@ def meta_copy(model: nn.Module, inputs: Inputs) -> tuple[nn.Module, Inputs]:
                 memo[id(tensor)] = _without_memory(tensor)
     with _TensorsToMeta():
         return copy.deepcopy((model, inputs), memo)
+
+
+def uncopyable(model: nn.Module) -> str:
+    """The first attribute that cannot be copied, such as ``"blocks.0.lock"``; ``""`` for none."""
+    known: dict[int, Any] = {id(module): module for module in model.modules()}
+    with _TensorsToMeta():
+        for name, module in model.named_modules():
+            for attribute, item in vars(module).items():
+                try:
+                    copy.deepcopy(item, dict(known))
+                except Exception:
+                    return f"{name}.{attribute}".lstrip(".")
+    return ""
 
 
 class _TensorsToMeta(torch.overrides.TorchFunctionMode):

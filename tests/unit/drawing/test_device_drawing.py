@@ -1,0 +1,121 @@
+"""Structured fills on the device of their tensor, shown on meta tensors.
+
+Meta tensors stand for a device here: an operation that mixed them with another one's, or that had
+to wait for a value, is an error. Tensors of indices stay on the CPU until they index something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from fanin import fills, stream
+from fanin.drawing.orthogonal import draw_orthogonal
+from fanin.drawing.precision import exact_products
+from fanin.drawing.sparse import draw_sparse
+from fanin.drawing.structured import draw_constant, draw_dirac, draw_eye
+from fanin.drawing.targets import drawing_device, is_plain, is_reachable
+from fanin.geometry import Region
+from fanin.stream import Key
+
+KEY = Key(0, "weight")
+
+
+class _SameDevice(TorchDispatchMode):
+    """Refuse what CUDA would allow at the price of a wait: indices on the CPU."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        devices = {tensor.device.type for tensor in tensors}
+        if len(devices) > 1 and "_to_copy" not in str(func) and "copy_" not in str(func):
+            raise AssertionError(f"{func} on {devices}")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def meta_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meta tensors are drawn where they are, by nobody."""
+    monkeypatch.setattr(stream, "draws_on", lambda device: True)
+    for name in ("orthogonal", "sparse"):
+        module = import_module(f"fanin.drawing.{name}")
+        monkeypatch.setattr(module, "is_reachable", lambda tensor: tensor.is_meta)
+    for name in ("householder", "sparse"):
+        module = import_module(f"fanin.drawing.{name}")
+        monkeypatch.setattr(module, "draw_elementwise", lambda *_: None)
+
+
+SHARDS = {
+    "whole": lambda shape: Region.whole(shape),
+    "rows": lambda shape: Region.block(shape, [slice(1, 3), *(slice(size) for size in shape[1:])]),
+    "columns": lambda shape: Region.block(
+        shape, [slice(shape[0]), slice(1, 3), *map(slice, shape[2:])]
+    ),
+    "columns in another order": lambda shape: Region(
+        shape, (((0, shape[0]),), ((2, 3), (0, 1)), *(((0, size),) for size in shape[2:]))
+    ),
+}
+
+
+@pytest.mark.parametrize("shard", SHARDS.values(), ids=list(SHARDS))
+@pytest.mark.parametrize(
+    ("draw", "fill", "shape", "dtype"),
+    [
+        (draw_orthogonal, fills.Orthogonal(), (300, 200), torch.float32),
+        (draw_orthogonal, fills.Orthogonal(), (200, 300), torch.bfloat16),
+        (draw_orthogonal, fills.Orthogonal(), (40, 40), torch.complex64),
+        (draw_orthogonal, fills.Orthogonal(2.0, batch_dims=1), (3, 40, 20), torch.float64),
+        (draw_sparse, fills.Sparse(0.3), (50, 40), torch.float32),
+        (draw_sparse, fills.Sparse(0.9), (50, 40), torch.float8_e4m3fn),
+        (draw_constant, fills.Constant(0.5), (50, 40), torch.bfloat16),
+        (draw_eye, fills.Eye(0.3), (50, 40), torch.bfloat16),
+        (draw_dirac, fills.Dirac(), (8, 8, 3, 3), torch.float32),
+    ],
+    ids=lambda value: str(getattr(value, "name", value)),
+)  # fmt: skip
+def test_nothing_waits_for_the_device(draw, fill, shape, dtype, shard, meta_device) -> None:
+    region = shard(shape)
+    out = torch.empty(region.local_shape, dtype=dtype, device="meta")
+    with _SameDevice():
+        draw(fill, KEY, region, out)
+
+
+def test_devices_without_an_engine_are_drawn_on_the_cpu() -> None:
+    elsewhere = torch.empty(3, device="meta")
+    assert drawing_device(elsewhere) == torch.device("cpu")
+    assert not is_reachable(elsewhere)
+    assert not is_plain(elsewhere)
+
+
+@pytest.fixture
+def precision() -> Iterator[Any]:
+    settings = torch.backends.cuda.matmul
+    before = settings.fp32_precision
+    yield settings
+    settings.fp32_precision = before
+
+
+@pytest.mark.parametrize("before", ["none", "tf32", "ieee"])
+def test_products_are_exact_and_the_setting_comes_back(before: str, precision) -> None:
+    precision.fp32_precision = before
+    with exact_products(torch.device("cuda", 0)):
+        assert precision.fp32_precision == "ieee"
+    assert precision.fp32_precision == before
+    with exact_products(torch.device("cpu")):
+        assert precision.fp32_precision == before
+
+
+def test_products_are_exact_on_releases_with_the_older_setting(monkeypatch) -> None:
+    class Older:
+        allow_tf32 = True
+
+    monkeypatch.setattr(torch.backends.cuda, "matmul", Older())
+    with exact_products(torch.device("cuda", 0)):
+        assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cuda.matmul.allow_tf32
