@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench bench-gpu clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/fanin init zoo:alexnet --recipe kaiming --seed 0 --out alexnet.safetensors --force
@@ -22,6 +22,10 @@ check: $(VENV)/check.stamp
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python benches/against_torch.py
+
+# Needs a CUDA device and a CUDA build of torch in the environment.
+bench-gpu: $(VENV)/test.stamp
+	$(BIN)/python benches/gpu.py --save
 
 # Editable, so that Python edits need no new install; a change of the native code does.
 $(VENV)/demo.stamp: $(BUILD_INPUTS)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from fanin.drawing.together import draw_together
 from fanin.errors import FaninError, PlanError
 from fanin.model import Site
 from fanin.planning.checks import writable
@@ -40,6 +41,7 @@ class Plan:
         unused: rules that were appended to the recipe and match nothing; of a part of a model, all
             rules by name that match nothing in it.
         prefix: name of the model in a larger one, of which it is a part.
+        is_traced: whether it came from what the model computes; JSON does not say.
 
     Example:
         >>> import fanin
@@ -56,6 +58,7 @@ class Plan:
     overridden: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     prefix: str = ""
+    is_traced: bool = field(default=False, compare=False)
 
     def apply(self, model: nn.Module, *, on_step: Callable[[Step], None] | None = None) -> None:
         """Write every parameter; whatever can be refused is refused before the first write.
@@ -73,8 +76,10 @@ class Plan:
         """
         reshard(model)
         places = writable(self.steps, model, prefix=self.prefix)
+        small = _draw_small(self.steps, places)
         for step, site in zip(self.steps, places, strict=True):
-            _execute(step, site)
+            if step.name not in small:
+                _execute(step, site)
             if on_step is not None:
                 on_step(step)
 
@@ -142,7 +147,8 @@ class Plan:
 
         Args:
             model: adds the std that its parameters now have.
-            trace: of the model, adds what follows each parameter.
+            trace: of the model, adds what follows each parameter, and the std predicted of what it
+                gives: the median over draws, for inputs of std 1.
         """
         return plan_table(self, model, trace)
 
@@ -152,6 +158,23 @@ class Plan:
 
     def __str__(self) -> str:
         return str(self.table())
+
+
+@torch.no_grad()
+def _draw_small(steps: Iterable[Step], places: Iterable[Site]) -> set[str]:
+    """Draw small parameters on a GPU together; the names of those that were."""
+    alone = [
+        (step, site)
+        for step, site in zip(steps, places, strict=True)
+        if not step.is_pending and site.through is None and step.padding_row is None
+    ]
+    draws = [
+        (step.name, (step.fill, step.key, site.tensor))
+        for step, site in alone
+        if step.fill is not None and step.key is not None and site.tensor.is_cuda
+    ]
+    done = draw_together([draw for _, draw in draws])
+    return {name for (name, _), drawn in zip(draws, done, strict=True) if drawn}
 
 
 @torch.no_grad()

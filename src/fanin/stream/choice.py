@@ -11,6 +11,8 @@ Purpose 2: the choices of `sparse`. Slice ``s`` of ``length`` places picks ``k``
 Every set of ``k`` places is equally likely but for the rounding of ``r``, which changes the
 probability of a place at a step by less than ``length · 2⁻³²`` of itself. Slices are independent:
 each reads words of its own, whatever slices are chosen with it. ``length`` is below 2³¹.
+
+Everything here is integers, and so it runs on the device of the tensor at hand.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from fanin.stream.philox import CHOICES, words
 __all__ = ["choose", "clear"]
 
 _CHUNK = 2**17  # words at a time: the temporaries of Philox stay in cache
+_CHUNK_ON_DEVICE = 2**24  # each step of a chunk is some launches: few chunks
 
 
 def choose(key: int, first_slice: int, length: int, out: Tensor) -> None:
@@ -30,11 +33,11 @@ def choose(key: int, first_slice: int, length: int, out: Tensor) -> None:
     count, k = out.shape
     if k == 0:
         return
-    step = max(1, _CHUNK // k)
+    step = max(1, (_CHUNK if out.is_cpu else _CHUNK_ON_DEVICE) // k)
     for start in range(0, count, step):
         stop = min(start + step, count)
-        slices = torch.arange(first_slice + start, first_slice + stop, device="cpu")
-        steps = torch.arange(k, device="cpu")
+        slices = torch.arange(first_slice + start, first_slice + stop, device=out.device)
+        steps = torch.arange(k, device=out.device)
         word = words(key, slices[:, None] * length + steps, CHOICES)
         rounded = (word * (length - k + 1 + steps)) >> 32
         _pick(rounded, length, out[start:stop])
@@ -44,7 +47,7 @@ def clear(key: int, first_slice: int, zeros: int, slices: Tensor) -> None:
     """Zero ``zeros`` places of each row: those picked, or all others when that is fewer picks."""
     count, length = slices.shape
     k = min(zeros, length - zeros)
-    places = torch.empty(count, k, dtype=torch.int64, device="cpu")
+    places = torch.empty(count, k, dtype=torch.int64, device=slices.device)
     choose(key, first_slice, length, places)
     entries = slices.view(torch.uint8) if slices.itemsize == 1 else slices  # zero is byte 0
     if k == zeros:
@@ -56,8 +59,8 @@ def clear(key: int, first_slice: int, zeros: int, slices: Tensor) -> None:
 
 def _pick(rounded: Tensor, length: int, out: Tensor) -> None:
     count, k = rounded.shape
-    picked = torch.zeros(count, length, dtype=torch.bool, device="cpu")
-    rows = torch.arange(count, device="cpu")
+    picked = torch.zeros(count, length, dtype=torch.bool, device=out.device)
+    rows = torch.arange(count, device=out.device)
     for t in range(k):
         r = rounded[:, t]
         place = torch.where(picked[rows, r], length - k + t, r)

@@ -1,15 +1,19 @@
 """Which engine draws: the choice, and the report of it.
 
-``FANIN_ENGINE=reference`` asks for the reference engine, ``FANIN_ISA=avx2`` for one build of the
-native one. Bits never depend on either.
+Memory of the CPU is written by the native engine or the reference, memory of a GPU by the cuda
+engine. Where that is not active, and for every other device, numbers are drawn on the CPU and
+copied. ``FANIN_ENGINE=reference`` (or ``native``) asks for that engine, whatever the device, and
+``FANIN_ISA=avx2`` for one build of the native one. Bits never depend on either.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from types import ModuleType
 
 import torch
@@ -17,12 +21,23 @@ from torch import Tensor
 
 from fanin.errors import ArgumentError, EngineError, UnknownNameError, one_of
 from fanin.geometry.region import Region
-from fanin.stream import native, reference
+from fanin.stream import choice, native, reference
+from fanin.stream.cuda import availability
 from fanin.stream.key import Key
 from fanin.stream.laws import Law
 from fanin.stream.philox import VALUES
 
-__all__ = ["Engine", "bits", "choose", "clear", "engines", "fill", "native_is_active"]
+__all__ = [
+    "Engine",
+    "bits",
+    "choose",
+    "clear",
+    "draws_on",
+    "engines",
+    "fill",
+    "fill_together",
+    "native_is_active",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +53,15 @@ class Engine:
 
 
 def engines() -> tuple[Engine, ...]:
-    """Every engine, the active one marked, each with the reason.
+    """Every engine, the active ones marked, each with the reason.
 
     Returns:
-        One `Engine` each for ``native`` and ``reference``.
+        One `Engine` each for ``native`` and ``reference``, one of which draws on the CPU, and for
+        ``cuda``, which draws on GPUs if it is active.
 
     Example:
-        >>> sum(engine.active for engine in engines())
-        1
+        >>> [engine.name for engine in engines()]
+        ['native', 'reference', 'cuda']
     """
     active, why = _choice()
     if native.available:
@@ -54,16 +70,42 @@ def engines() -> tuple[Engine, ...]:
     else:
         about = native.reason
     described = {"native": about, "reference": "torch operations, slow; the same bits"}
-    return tuple(
+    on_cpu = (
         Engine(name, name == active, f"{text}; {why}" if name == active else text)
         for name, text in described.items()
     )
+    why_not = _why_not_on_gpu()
+    on_gpu = (
+        f"{why_not}; tensors off the CPU are drawn on it and copied"
+        if why_not
+        else "Triton kernels for CUDA devices; tensors on other devices are drawn on the CPU and "
+        "copied"
+    )
+    return (*on_cpu, Engine("cuda", not why_not, on_gpu))
+
+
+def draws_on(device: torch.device) -> bool:
+    """Whether an engine writes memory of this device: the CPU's, and a GPU's if ``cuda`` does."""
+    if device.type == "cpu":
+        return True
+    return not _why_not_on_gpu() and availability.draws_on(device)
 
 
 def fill(law: Law, key: int, region: Region, out: Tensor) -> None:
-    """Write a region of the stream into ``out``, a contiguous CPU tensor of the law's dtype."""
+    """Write a region of the stream into ``out``, a tensor of the law's dtype.
+
+    It is contiguous on the CPU, or on another device that `draws_on`, with any strides.
+    """
     if region.numel:
-        _engine().fill(law, key, region, out)
+        (_engine() if out.is_cpu else _kernels()).fill(law, key, region, out)
+
+
+def fill_together(fills: Sequence[tuple[Law, int, Tensor]]) -> None:
+    """`fill` for (law, key, whole contiguous tensor) of many, small and on devices of ``cuda``.
+
+    Those that differ in their numbers only are one launch.
+    """
+    _kernels().fill_together(fills)
 
 
 def bits(key: Key, start: int, count: int) -> Tensor:
@@ -104,14 +146,25 @@ def choose(key: int, first_slice: int, num_slices: int, length: int, k: int) -> 
 
 
 def clear(key: int, first_slice: int, zeros: int, slices: Tensor) -> None:
-    """Zero ``zeros`` chosen places of each row of a strided CPU matrix (`fanin.stream.choice`)."""
+    """Zero ``zeros`` chosen places of each row of a strided matrix (`fanin.stream.choice`)."""
     if slices.numel():
-        _engine().clear(key, first_slice, zeros, slices)
+        (_engine() if slices.is_cpu else choice).clear(key, first_slice, zeros, slices)
 
 
 def native_is_active() -> bool:
     """Whether the native engine draws."""
     return _engine() is native
+
+
+def _why_not_on_gpu() -> str:
+    """Why the cuda engine is not active; empty when it is."""
+    asked = os.environ.get("FANIN_ENGINE")
+    return f"FANIN_ENGINE asks for {asked}" if asked else availability.reason()
+
+
+def _kernels() -> ModuleType:
+    """The cuda engine: imported where it draws, since Triton takes its time."""
+    return import_module("fanin.stream.cuda.launching")
 
 
 @cache

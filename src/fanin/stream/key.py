@@ -11,9 +11,10 @@ import torch
 
 from fanin.errors import ArgumentError
 
-__all__ = ["Key", "checked_seed", "generator_bits"]
+__all__ = ["Key", "checked_seed", "generator_bits", "state_bits"]
 
 _PERSON = b"fanin.v1"
+_OFFSET_STEP = 4  # torch keeps offsets at multiples of it
 
 
 class Key:
@@ -96,8 +97,12 @@ _word = _Word()
 def generator_bits(generator: torch.Generator | None = None) -> int:
     """The next 64 bits of a torch generator, as an integer in ``[0, 2**64)``.
 
-    ``None`` is torch's default generator on the CPU. A generator of another device costs one
-    synchronisation.
+    ``None`` is torch's default generator on the CPU. Of a CUDA generator the bits are a hash of
+    its seed and offset, both of which the host knows; a generator of another device is asked for
+    a number, and waited for.
+
+    Raises:
+        ArgumentError: for a CUDA generator while a CUDA graph is captured.
     """
     word = _word.tensor
     if generator is not None:
@@ -106,6 +111,34 @@ def generator_bits(generator: torch.Generator | None = None) -> int:
                 f"generator: the bits come from a torch.Generator. Got {generator!r}. "
                 "Make one with torch.Generator().manual_seed(...)."
             )
+        if generator.device.type == "cuda":
+            return _cuda_generator_bits(generator)
         if generator.device.type != "cpu":
             word = torch.zeros((), dtype=torch.int64, device=generator.device)
     return int(word.random_(-(2**63), None, generator=generator).item()) & (2**64 - 1)
+
+
+def _cuda_generator_bits(generator: torch.Generator) -> int:
+    """The key named by the generator's place in its sequence, and the generator one step on."""
+    if torch.cuda.is_current_stream_capturing():
+        raise ArgumentError(
+            "generator: a captured CUDA graph repeats the numbers of its capture. Got a CUDA "
+            "generator, whose numbers are meant to be new each time. Fill outside of the capture, "
+            "or pass a generator of the CPU to repeat one fill."
+        )
+    state = generator.get_state()
+    bits, following = state_bits(state)
+    generator.set_state(following)
+    return bits
+
+
+def state_bits(state: torch.Tensor) -> tuple[int, torch.Tensor]:
+    """The 64 bits that a CUDA generator's state stands for, and the state that follows it.
+
+    The last 16 bytes of a state are seed and offset. ``Key(seed, "torch.Generator\\0<offset>")``
+    has the bits; the offset grows by 4, as one number of torch's own makes it.
+    """
+    following = state.clone()
+    seed, offset = following.view(torch.int64)[-2:].tolist()
+    following.view(torch.int64)[-1] = offset + _OFFSET_STEP
+    return Key(seed & (2**64 - 1), f"torch.Generator\0{offset}").value, following

@@ -51,7 +51,7 @@ def without_native(choose_again: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def test_native_is_the_default(choose_again) -> None:
-    native_engine, reference_engine = stream.engines()
+    native_engine, reference_engine, _ = stream.engines()
     assert (native_engine.name, reference_engine.name) == ("native", "reference")
     assert native_engine.active
     assert native.active_build() in native_engine.why
@@ -88,7 +88,7 @@ def test_without_native_the_reference_draws_and_warns_once(without_native) -> No
 
 
 def test_without_native_the_report_says_so_and_does_not_warn(without_native) -> None:
-    native_engine, reference_engine = stream.engines()
+    native_engine, reference_engine, _ = stream.engines()
     assert native_engine.why == "the extension module is not built (no compiler)"
     assert reference_engine.active
 
