@@ -23,7 +23,11 @@ def function_name(function: Callable[..., Any]) -> str:
     name = getattr(function, "__name__", type(function).__name__)
     if name == "__get__":  # a property of tensors, such as ``mT``
         name = getattr(getattr(function, "__self__", None), "__name__", name)
-    name = name.partition(".")[0].strip("_").removeprefix("special_")
+    name = name.partition(".")[0]
+    # ``rand`` draws, ``__rand__`` is the operator with its operands swapped.
+    if name.startswith("__") and name.endswith("__"):
+        name = _OPERATORS.get(name.strip("_"), name)
+    name = name.strip("_").removeprefix("special_")
     return _ALIASES.get(name, name)
 
 
@@ -103,13 +107,18 @@ PRIMITIVES = frozenset(
     )
 )
 
-# Other words for the same function, once underscores are off; "i" is for in place.
-_ALIASES = {
+# Operators, without their underscores; "i" is for in place.
+_OPERATORS = {
     **{f"i{name}": name for name in ("add", "sub", "mul", "pow", "matmul", "and", "or", "xor")},
     **{f"r{name}": name for name in ("add", "mul", "and", "or", "xor")},
-    **dict.fromkeys(("subtract", "isub"), "sub"),
-    **dict.fromkeys(("divide", "true_divide", "truediv", "itruediv", "idiv"), "div"),
+    **dict.fromkeys(("truediv", "itruediv", "idiv"), "div"),
     "rtruediv": "rdiv",
+}
+
+# Other words for the same function, once underscores are off.
+_ALIASES = {
+    "subtract": "sub",
+    **dict.fromkeys(("divide", "true_divide"), "div"),
     **dict.fromkeys(("concat", "concatenate"), "cat"),
     **dict.fromkeys(("swapaxes", "swapdims"), "transpose"),
     **dict.fromkeys(("adjoint", "T", "mT", "H", "mH"), "t"),

@@ -122,7 +122,7 @@ class Trace:
 
     def residuals(self) -> tuple[Residual, ...]:
         """The additions of which one operand was computed from the other, in order."""
-        return residuals.residuals(self)
+        return self._residuals
 
     @cached_property
     def parameters(self) -> dict[str, Value]:
@@ -134,6 +134,10 @@ class Trace:
     def roles(self) -> Roles:
         """Which values are signals, which weights."""
         return Roles(self)
+
+    @cached_property
+    def _residuals(self) -> tuple[Residual, ...]:
+        return residuals.residuals(self)
 
     @cached_property
     def _producers(self) -> dict[Value, Operation]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fanin.flow.graph import Operation, Value, values_in
 
-__all__ = ["Known"]
+__all__ = ["Known", "like"]
 
 
 class Known:
@@ -100,8 +100,8 @@ class Known:
             return self._tensors[nested]
         if isinstance(nested, dict):
             return {key: self._filled(item) for key, item in nested.items()}
-        if type(nested) in (list, tuple):
-            return type(nested)(map(self._filled, nested))
+        if isinstance(nested, (list, tuple)):
+            return like(nested, map(self._filled, nested))
         return nested
 
 
@@ -114,6 +114,18 @@ def _tensors(result: Any) -> list[Tensor]:
 def _without_values(result: Any) -> Any:
     if isinstance(result, Tensor):
         return torch.empty_like(result, device="meta")
-    if type(result) in (list, tuple):
-        return type(result)(map(_without_values, result))
+    if isinstance(result, (list, tuple)):
+        return like(result, map(_without_values, result))
     return result
+
+
+def like(sequence: list[Any] | tuple[Any, ...], items: Iterable[Any]) -> Any:
+    """A sequence of the same kind with other items; a tuple with names keeps them."""
+    kind = type(sequence)
+    if issubclass(kind, torch.Size):  # which holds nothing but numbers
+        return sequence
+    if hasattr(kind, "_fields"):
+        return kind(*items)
+    if hasattr(kind, "n_sequence_fields"):  # what torch's functions return
+        return kind(list(items))
+    return list(items) if isinstance(sequence, list) else tuple(items)

@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn import Parameter
 from torch.overrides import TorchFunctionMode
 
 from fanin.flow.functions import body_of, function_name, on_copy, stand_in
 from fanin.flow.graph import ModuleCall, Operation, Value
-from fanin.flow.known import Known
+from fanin.flow.known import Known, like
 from fanin.flow.placing import placeless
 from fanin.flow.views import View, base_of, view_by, with_part
 
@@ -40,6 +42,7 @@ class Recorder(TorchFunctionMode):
         self._known = known
         self._values: dict[int, tuple[Tensor, Value]] = {}
         self._views: dict[int, tuple[Tensor, View | None]] = {}  # what it is a view of, and how
+        self._twins: dict[int, tuple[Tensor, Tensor]] = {}  # of foreign tensors, on meta
         self._num_values = 0
         self._calls: Counter[str] = Counter()
         self._is_paused = False
@@ -48,6 +51,8 @@ class Recorder(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if any(map(self._is_foreign, tensors_in((args, kwargs)))):
+            args, kwargs = self._at_home(args), self._at_home(kwargs)
         if self._is_paused:
             return func(*args, **kwargs)
         body = body_of(func)
@@ -79,6 +84,15 @@ class Recorder(TorchFunctionMode):
         if not tensor.is_meta and value not in self._known:
             self._known.add(value, tensor.detach().clone())  # it may be written
 
+    def note_unseen(self, output: object) -> None:
+        """Say so where the model returns what no operation is known to have made."""
+        for tensor in tensors_in(output):
+            if id(tensor) not in self._values:
+                self._note(
+                    f"returns a tensor of shape {tuple(tensor.shape)} that no operation of the "
+                    "pass made: a constant, or the result of code that torch does not see."
+                )
+
     def values_of(self, nested: object) -> tuple[Value, ...]:
         """Of the tensors that were seen before, in order."""
         found = (self._values.get(id(tensor)) for tensor in tensors_in(nested))
@@ -107,6 +121,34 @@ class Recorder(TorchFunctionMode):
             return
         self.raised = ""
         self.calls.append(ModuleCall(name, call, kind, self.values_of(output)))
+
+    def _is_foreign(self, tensor: Tensor) -> bool:
+        """Whether it was made before the pass: a constant of a module's file, an array of numpy.
+
+        Single numbers go with tensors of every device as they are.
+        """
+        return (
+            type(tensor) in (Tensor, Parameter)
+            and not tensor.is_meta
+            and tensor.dim() > 0
+            and id(tensor) not in self._values
+        )
+
+    def _at_home(self, nested: Any) -> Any:
+        """With foreign tensors on the meta device; what they hold is known, and stays as it is."""
+        if isinstance(nested, Tensor):
+            if not self._is_foreign(nested):
+                return nested
+            if id(nested) not in self._twins:
+                twin = torch.empty_like(nested.detach(), device="meta")
+                self._twins[id(nested)] = (nested, twin)
+                self._known.add(self.new_value(twin), nested.detach().cpu().clone())
+            return self._twins[id(nested)][1]
+        if isinstance(nested, dict):
+            return {key: self._at_home(item) for key, item in nested.items()}
+        if isinstance(nested, (list, tuple)):
+            return like(nested, map(self._at_home, nested))
+        return nested
 
     def _run(self, func: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> Any:
         """The result; from values where shapes do not tell it and the values are known."""
@@ -190,8 +232,8 @@ class Recorder(TorchFunctionMode):
             return self._value(nested)
         if isinstance(nested, dict):
             return {key: self._described(item) for key, item in nested.items()}
-        if type(nested) in (list, tuple):
-            return type(nested)(map(self._described, nested))
+        if isinstance(nested, (list, tuple)):
+            return like(nested, map(self._described, nested))
         return nested
 
     def _value(self, tensor: Tensor) -> Value:

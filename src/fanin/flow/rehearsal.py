@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import fields, is_dataclass
 from functools import partial
 from typing import Any
 
@@ -17,11 +18,11 @@ from fanin.flow.graph import Trace, Value
 from fanin.flow.known import Known
 from fanin.flow.recorder import Recorder
 from fanin.model import buffers, entries, module_type, sites
-from fanin.model.construction.meta_copy import meta_copy
+from fanin.model.construction.meta_copy import meta_copy, uncopyable
 from fanin.model.parametrized import parametrized
 from fanin.model.wrappers import wrapped_attribute
 
-__all__ = ["Rehearsal"]
+__all__ = ["Rehearsal", "named_tensors"]
 
 
 class Rehearsal:
@@ -36,10 +37,12 @@ class Rehearsal:
         try:
             self.copy, self.inputs = meta_copy(model, example_inputs)
         except Exception as error:
+            attribute = uncopyable(model)
+            where = f", for {attribute!r}" if attribute else ""
             raise TraceError(
                 "trace: the pass is tried on a copy of the model and its inputs. Got "
-                f"{type(error).__name__} from copy.deepcopy: {_text(error)}. Trace the model "
-                "before it is sharded, or without the attribute that cannot be copied."
+                f"{type(error).__name__} from copy.deepcopy: {_text(error)}{where}. Trace the "
+                "model before it is sharded, or without the attribute that cannot be copied."
             ) from error
         self.known = Known()
         self.recorder = Recorder(self.known)
@@ -74,6 +77,7 @@ class Rehearsal:
                 f"{type(error).__name__} in {name or 'the model'!r} ({self.kinds[name]}): "
                 f"{_text(error)}. {_way_out(error)}"
             ) from error
+        recorder.note_unseen(output)
         return Trace(
             tuple(recorder.operations),
             tuple(recorder.calls),
@@ -83,7 +87,7 @@ class Rehearsal:
         )
 
     def _arguments(self, example_inputs: object) -> Iterator[Value]:
-        twins, real = _named_tensors(self.inputs), _named_tensors(example_inputs)
+        twins, real = named_tensors(self.inputs), named_tensors(example_inputs)
         for (name, twin), (_, tensor) in zip(twins, real, strict=True):
             value = self.recorder.new_value(twin, argument=name)
             self._remember(value, tensor)
@@ -209,7 +213,7 @@ def _clear_hooks(module: nn.Module) -> None:
         getattr(module, hooks).clear()
 
 
-def _named_tensors(inputs: object) -> Iterator[tuple[str, Tensor]]:
+def named_tensors(inputs: object) -> Iterator[tuple[str, Tensor]]:
     """The tensors among a model's arguments: ``"0"``, ``"input_ids"``, ``"0.mask"`` deeper."""
     yield from _below(inputs if isinstance(inputs, Mapping | tuple) else (inputs,), "")
 
@@ -223,6 +227,9 @@ def _below(nested: object, name: str) -> Iterator[tuple[str, Tensor]]:
     elif isinstance(nested, list | tuple):
         for i, item in enumerate(nested):
             yield from _below(item, f"{name}.{i}".lstrip("."))
+    elif is_dataclass(nested) and not isinstance(nested, type):
+        for each in fields(nested):
+            yield from _below(getattr(nested, each.name, None), f"{name}.{each.name}".lstrip("."))
 
 
 def _way_out(error: Exception) -> str:

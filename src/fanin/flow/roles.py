@@ -16,12 +16,17 @@ class Roles:
 
     - A weight depends on parameters, buffers and constants alone: a transposed matrix, a weight
       times a mask. The product of two weights is none, nor is what was looked up in one.
-    - A signal depends on a floating-point argument, or on a weight and something that is none.
+    - A signal depends on a floating-point or complex argument, or on a weight and
+      something that is none.
     - A constant is any other: positions, masks, what token ids alone lead to.
     """
 
     def __init__(self, trace: Trace) -> None:
-        self.signals: set[Value] = {v for v in trace.arguments if v.dtype.is_floating_point}
+        self.signals: set[Value] = {
+            value
+            for value in trace.arguments
+            if value.dtype.is_floating_point or value.dtype.is_complex
+        }
         self.weights: set[Value] = set()
         self._trace = trace
         given = set(trace.arguments)  # and constants computed from them

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from fanin.flow.roles import ARRANGES, Roles, is_scaling
@@ -11,7 +12,7 @@ from fanin.flow.roles import ARRANGES, Roles, is_scaling
 if TYPE_CHECKING:
     from fanin.flow.graph import Operation, Trace, Value
 
-__all__ = ["followed_by", "users"]
+__all__ = ["followed_by", "following", "users"]
 
 
 def users(trace: Trace, parameter: str) -> tuple[Operation, ...]:
@@ -32,8 +33,13 @@ def users(trace: Trace, parameter: str) -> tuple[Operation, ...]:
 
 def followed_by(trace: Trace, parameter: str) -> tuple[str, ...]:
     """Names of the first operations that are not linear in the results of the users."""
+    return following(trace, (value for user in users(trace, parameter) for value in user.outputs))
+
+
+def following(trace: Trace, values: Iterable[Value]) -> tuple[str, ...]:
+    """Names of the first operations that are not linear in these values."""
     roles = trace.roles
-    linear = {value for user in users(trace, parameter) for value in user.outputs}
+    linear = set(values)
     waiting = sorted({c.index for value in linear for c in trace.consumers(value)})
     seen = set(waiting)
     found: dict[str, None] = {}  # a set in order

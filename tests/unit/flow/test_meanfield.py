@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -266,3 +267,39 @@ def test_two_fixed_points_about_to_merge_are_not_passed_over() -> None:
     last = mean_field("gelu", sigma_w=low, sigma_b=0.1, start=1e-3)
     assert last.length_slope == pytest.approx(1, abs=1e-4)
     assert last.phase == "ordered"
+
+
+@pytest.mark.parametrize("sigma_b", [1e-4, 1e-2, 0.5])
+def test_biases_however_small_add_to_lengths_that_the_weights_keep(sigma_b: float) -> None:
+    field = mean_field("relu", sigma_w=math.sqrt(2), sigma_b=sigma_b)
+    assert (field.q, field.phase, field.xi_gradient) == (math.inf, "diverging", math.inf)
+
+
+@pytest.mark.parametrize("name", ["softshrink", "tanhshrink"])
+def test_functions_that_are_flat_at_0_let_no_gradient_through(name: str) -> None:
+    field = mean_field(name, sigma_w=1.0)
+    assert (field.q, field.chi, field.phase, field.xi_gradient) == (0.0, 0.0, "ordered", 0.0)
+    assert "ordered" in str(field)
+
+
+def test_starts_beyond_the_table_go_where_its_ends_go() -> None:
+    for start, end in ((1e9, 1e8), (1e-20, 1e-16)):
+        beyond, there = (phase_diagram("silu", steps=4, start=each).q for each in (start, end))
+        assert np.array_equal(beyond, there)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (lambda: mean_field(lambda x: 0 * x + 1, sigma_w=1.0), "must depend on its input"),
+        (lambda: mean_field("tanh", sigma_w=1e200), r"at most 1e\+100\. Got 1e\+200 for sigma_w"),
+        (lambda: mean_field("tanh", sigma_w=1.0, sigma_b=1e200), "Got 1e\\+200 for sigma_b"),
+        (lambda: critical("tanh", sigma_b=1e200), "Got 1e\\+200 for sigma_b"),
+        (lambda: phase_diagram("tanh", sigma_w=("a", 1)), r"pair .* of numbers.*Got \('a', 1\)"),
+        (lambda: phase_diagram("tanh", sigma_b=(0.0, 1e200)), r"at most 1e\+100"),
+        (lambda: edge_of_chaos("tanh", lengths=5), r"several numbers\. Got 5 for lengths"),
+    ],
+)
+def test_numbers_out_of_reach(asked: Callable[[], object], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        asked()

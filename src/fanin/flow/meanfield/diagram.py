@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from fanin.errors import ArgumentError
 from fanin.flow.meanfield.edge import Critical, attracts, edge_curve
-from fanin.flow.meanfield.field import MeanField, checked_number
+from fanin.flow.meanfield.field import LARGEST, MeanField, checked_number
 from fanin.flow.meanfield.moments import Moments, Nonlinearity, Param, moments_of, worked_out
 from fanin.gains.quadrature import Array
 from fanin.report.figure import empty_figure, plain_text, png_bytes
@@ -64,10 +65,11 @@ def phase_diagram(
     ranges = {"sigma_w": sigma_w, "sigma_b": sigma_b}
     for name, ends in ranges.items():
         is_pair = isinstance(ends, tuple) and len(ends) == 2
-        if not is_pair or not 0 <= ends[0] < ends[1] < math.inf:
+        is_real = is_pair and all(isinstance(end, Real) for end in ends)
+        if not is_real or not 0 <= ends[0] < ends[1] <= LARGEST:
             raise ArgumentError(
-                f"phase_diagram: {name} is a pair (from, to) of numbers, 0 or more. Got {ends!r} "
-                f"for {name}. Write for instance {name}=(0.0, 2.0)."
+                f"phase_diagram: {name} is a pair (from, to) of numbers, 0 or more and at most "
+                f"{LARGEST:g}. Got {ends!r} for {name}. Write for instance {name}=(0.0, 2.0)."
             )
     if not isinstance(steps, int) or steps < 2:
         raise ArgumentError(f"phase_diagram: steps is 2 or more. Got {steps!r} for steps.")
@@ -154,7 +156,8 @@ def _plane(moments: Moments, w: Array, b: Array, start: float) -> tuple[Array, A
     fine = np.linspace(logs[0], logs[-1], _FINER * (len(logs) - 1) + 1)
     lengths = np.exp(fine)
     ratio, slope = (_between(each) for each in (table.ratio, table.slope))
-    first = int(np.searchsorted(lengths, start))
+    # A start beyond the table goes on as its end does.
+    first = min(max(int(np.searchsorted(lengths, start)), 1), len(lengths) - 1)
     q, chi = np.empty((len(b), len(w))), np.empty((len(b), len(w)))
     for row, sigma_b in enumerate(b):
         # (columns, lengths): how much longer a length becomes, relative to itself.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from fanin.errors import ArgumentError
-from fanin.flow.meanfield.field import checked_number
+from fanin.flow.meanfield.field import LARGEST, checked_number
 from fanin.flow.meanfield.lengths import NEUTRAL, bisect
 from fanin.flow.meanfield.moments import Moments, Nonlinearity, Param, moments_of, worked_out
 from fanin.gains.quadrature import Array
@@ -66,7 +66,7 @@ def critical(nonlinearity: Nonlinearity, *, sigma_b: float = 0.0, param: Param =
     Source: Poole et al. 2016, arXiv:1606.05340; Schoenholz et al. 2017, arXiv:1611.01232; Hayou
         et al. 2019, arXiv:1902.06853.
     """
-    sigma_b = checked_number("critical", "sigma_b", sigma_b, lowest=0.0)
+    sigma_b = checked_number("critical", "sigma_b", sigma_b, lowest=0.0, highest=LARGEST)
     moments = moments_of(nonlinearity, param)
     return worked_out(lambda: _solved(moments, sigma_b))
 
@@ -96,6 +96,11 @@ def edge_of_chaos(
 
     Source: Hayou et al. 2019, arXiv:1902.06853, section 2.
     """
+    if not isinstance(lengths, Iterable):
+        raise ArgumentError(
+            f"edge_of_chaos: lengths are several numbers. Got {lengths!r} for lengths. "
+            "Write them as a list, also one alone: lengths=[0.5]."
+        )
     checked = [
         checked_number("edge_of_chaos", "a length", q, lowest=0.0, may_be_lowest=False)
         for q in lengths

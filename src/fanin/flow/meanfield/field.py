@@ -16,10 +16,11 @@ from fanin.flow.meanfield.moments import Moments, Nonlinearity, Param, moments_o
 from fanin.gains.quadrature import Array
 from fanin.report import Column, Table, number_text
 
-__all__ = ["MeanField", "Phase", "checked_number", "mean_field"]
+__all__ = ["LARGEST", "MeanField", "Phase", "checked_number", "mean_field"]
 
 Phase: TypeAlias = Literal["ordered", "critical", "chaotic", "diverging"]
 
+LARGEST = 1e100  # of sigmas: float64 still holds their squares, and products of those
 _CRITICAL = 1e-8  # of a slope around 1: a depth of 10⁸ layers counts as infinite
 
 
@@ -64,8 +65,10 @@ def mean_field(
     Source: Poole et al. 2016, arXiv:1606.05340, eq. 3-7; Schoenholz et al. 2017,
         arXiv:1611.01232, eq. 7-13.
     """
-    sigma_w = checked_number("mean_field", "sigma_w", sigma_w, lowest=0.0, may_be_lowest=False)
-    sigma_b = checked_number("mean_field", "sigma_b", sigma_b, lowest=0.0)
+    sigma_w = checked_number(
+        "mean_field", "sigma_w", sigma_w, lowest=0.0, may_be_lowest=False, highest=LARGEST
+    )
+    sigma_b = checked_number("mean_field", "sigma_b", sigma_b, lowest=0.0, highest=LARGEST)
     start = checked_number("mean_field", "start", start, lowest=0.0, may_be_lowest=False)
     moments = moments_of(nonlinearity, param)
     return worked_out(lambda: _solved(moments, sigma_w, sigma_b, start))
@@ -126,7 +129,9 @@ class MeanField:
     @property
     def xi_gradient(self) -> float:
         """Layers in which the mean square of gradients changes by a factor of e, up or down."""
-        return math.inf if self.phase == "critical" else 1 / abs(math.log(self.chi))
+        if self.chi == 0:
+            return 0.0
+        return math.inf if abs(self.chi - 1) < _CRITICAL else 1 / abs(math.log(self.chi))
 
     def correlation_map(self, c: float) -> float:
         """The correlation after one more layer; NaN where lengths have no fixed point but 0.
@@ -164,17 +169,26 @@ class MeanField:
 
 
 def checked_number(
-    asked: str, name: str, value: float, *, lowest: float, may_be_lowest: bool = True
+    asked: str,
+    name: str,
+    value: float,
+    *,
+    lowest: float,
+    may_be_lowest: bool = True,
+    highest: float = math.inf,
 ) -> float:
-    """A finite number, not below the lowest.
+    """A finite number, not below the lowest, not above the highest.
 
     Raises:
         ArgumentError: for anything else.
     """
     is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    if is_number and (value > lowest or (may_be_lowest and value == lowest)):
+    is_above = is_number and (value > lowest or (may_be_lowest and value == lowest))
+    if is_above and value <= highest:
         return float(value)
     bound = f"{lowest:g} or more" if may_be_lowest else f"above {lowest:g}"
+    if is_above:
+        bound = f"at most {highest:g}"
     raise ArgumentError(f"{asked}: {name} is a finite number, {bound}. Got {value!r} for {name}.")
 
 

@@ -58,8 +58,11 @@ def bisect(function: Callable[[float], float], left: float, right: float) -> flo
 
 def _change(ratio: Array | float, q: Array | float, sigma_w: float, sigma_b: float) -> Array:
     """How much longer a length becomes, relative to itself; exactly 0 where it is kept."""
-    change = np.asarray(sigma_w**2 * ratio + sigma_b**2 / q - 1)
-    return np.where(np.abs(change) < NEUTRAL, 0.0, change)
+    by_weights, by_biases = np.asarray(sigma_w**2 * ratio - 1), sigma_b**2 / q
+    change = by_weights + by_biases
+    change = np.where(np.abs(change) < NEUTRAL, 0.0, change)
+    # What biases add to a length that the weights keep counts, however little it is.
+    return np.where(np.abs(by_weights) < NEUTRAL, by_biases, change)
 
 
 def _reached(points: list[tuple[float, float]], exact: Callable[[float], float]) -> float | None:

@@ -126,6 +126,7 @@ class Moments:
 
     def check(self) -> None:
         """Refuse a function that is flat, and one that jumps: two copies then never agree."""
+        is_flat = True
         for q in (0.1, 1.0, 10.0):
             r = math.sqrt(q)
             size = math.sqrt(self.slope_square(q) + self.square(q) / q)
@@ -144,6 +145,12 @@ class Moments:
                     f"Got {self.f.label}, whose slopes do not add up to its values. Choose a "
                     "continuous nonlinearity, or correct its backward."
                 )
+            is_flat = is_flat and self.slope_square(q) == 0
+        if is_flat:
+            raise ArgumentError(
+                "mean_field: the function must depend on its input. "
+                f"Got {self.f.label}, whose slope is 0 everywhere. Choose another nonlinearity."
+            )
 
     @functools.cached_property
     def _square_at_zero(self) -> float:

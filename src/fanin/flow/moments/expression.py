@@ -127,20 +127,31 @@ class Expression:
         if second <= 0:
             return 0.0, 0.0, 0.0, 0.0
         if self.stated is not None:
+            if self.normalized:
+                return 0.0, 0.0, 0.0, 0.0
             mean, variance = self.stated.mean, self.stated.variance
             own = (2 * variance**2 + 4 * variance * mean**2) / second**2
             neighbours, positions, samples = (
                 (2 * (rho * variance) ** 2 + 4 * rho * variance * mean**2) / second**2
                 for rho in self.stated.correlations
             )
-            return 0.0 if self.normalized else own, neighbours, positions, samples
+            return own, neighbours, positions, samples
         squares = self._values.square() / second
         own = self.grid.mean(squares.square())
         pairs = self.grid.products(squares, self.correlations, own)
         powers = self.grid.sensitivities(self._values)
-        known = sum(2 * p**2 for p, r in zip(powers, self.varying, strict=True) if r.normalized)
-        neighbours, positions, samples = (max(pair - 1, 0.0) for pair in pairs)
-        return max(own - 1 - known, 0.0), neighbours, positions, samples
+        # Lengths that are set do not vary, nor does what two entries have in common of them.
+        known = [
+            (2 * power**2, each.moments.correlations)
+            for power, each in zip(powers, self.varying, strict=True)
+            if each.normalized
+        ]
+        neighbours, positions, samples = (
+            max(pair - 1 - sum(share * rho[at] ** 2 for share, rho in known), 0.0)
+            for at, pair in enumerate(pairs)
+        )
+        own = max(own - 1 - sum(share for share, _ in known), 0.0)
+        return own, neighbours, positions, samples
 
     def values(self, leaves: Mapping[Expression, Tensor]) -> Tensor:
         """The function at given values of the roots."""

@@ -216,10 +216,17 @@ class Forward:
         for value, result in zip(operation.outputs, results, strict=True):
             if tuple(result.shape) != value.shape:
                 return False
+        is_parameter = all(self.states[each].is_parameter for each in operation.inputs)
+        if is_view(operation) and not is_parameter:
+            self._do(operation)  # which dim goes where
         for value, result in zip(operation.outputs, results, strict=True):
-            sources = [self.states[each].axes for each in operation.inputs]
-            is_parameter = all(self.states[each].is_parameter for each in operation.inputs)
-            axes = of_parameter(value.shape) if is_parameter else broadcast(sources, value.shape)
+            if value in self.states:
+                axes = self.states[value].axes
+            elif is_parameter:
+                axes = of_parameter(value.shape)
+            else:
+                sources = [self.states[each].axes for each in operation.inputs]
+                axes = broadcast(sources, value.shape)
             moments = settled(measured(result, axes), axes)
             self.put(value, State(axes, root(moments), data=result, is_parameter=is_parameter))
         return True

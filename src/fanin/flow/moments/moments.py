@@ -110,10 +110,21 @@ class Moments:
 
 @dataclass(frozen=True, slots=True)
 class ParameterMoments:
-    """How a parameter is drawn: independent entries of one mean and one std."""
+    """How a parameter is drawn: independent entries of one mean and one std.
+
+    Args:
+        mean: of the entries.
+        std: about it.
+        parts: of equal slices along the first dim, such as the gates of a recurrent layer, where
+            they are drawn in different ways.
+        is_orthogonal: whether rows or columns are orthogonal and of one length, so that a matrix
+            that is not wider than high keeps lengths exactly.
+    """
 
     mean: float
     std: float
+    parts: tuple[ParameterMoments, ...] = ()
+    is_orthogonal: bool = False
 
     @property
     def second(self) -> float:

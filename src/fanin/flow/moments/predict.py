@@ -44,8 +44,17 @@ def predict(
         A `Prediction`.
 
     Raises:
-        ArgumentError: when a parameter that the trace uses has no moments.
+        ArgumentError: when a parameter that the trace uses has no moments, or is complex, or an
+            argument is.
     """
+    for value in (*trace.parameters.values(), *trace.arguments):
+        if value.dtype.is_complex:
+            dtype = str(value.dtype).removeprefix("torch.")
+            raise ArgumentError(
+                "predict: parameters and arguments are real numbers. "
+                f"Got {dtype} for {(value.parameter or value.argument)!r}. Trace a model that "
+                "takes real and imaginary parts as features."
+            )
 
     def scales(name: str, operation: Operation, incoming: Incoming) -> ParameterMoments:
         if name not in parameters:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from fanin.flow.graph import Trace, Value
 from fanin.flow.moments.moments import Moments
+from fanin.flow.moments.showing import prediction_table
+from fanin.report import Table
 
 __all__ = ["Predicted", "Prediction"]
 
@@ -47,7 +49,7 @@ class Predicted:
         return self.gradient.rms if self.gradient is not None else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """Statistics of every value of a trace; look one up by the value, or a module's call by name.
 
@@ -73,3 +75,13 @@ class Prediction:
                 found = (self.values.get(value) for value in each.outputs)
                 return next((one for one in found if one is not None), None)
         return None
+
+    def table(self) -> Table:
+        """A row for each module call, with the std for infinitely wide layers and at their width.
+
+        ``median`` and ``95 % of draws`` are of the std that one draw of the weights shows.
+        """
+        return prediction_table(self)
+
+    def __str__(self) -> str:
+        return str(self.table())

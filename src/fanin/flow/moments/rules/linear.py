@@ -40,6 +40,7 @@ class Layer:
         stride: how far apart the inputs of adjacent positions lie.
         overlap: of the products that are no padding at one position, the share that is none at
             another one either.
+        beside: likewise, at an adjacent one.
     """
 
     input: Value
@@ -50,6 +51,7 @@ class Layer:
     returns: float
     stride: int = 1
     overlap: float = 1.0
+    beside: float = 1.0
 
     def run(self, forward: Forward, operation: Operation) -> Pullback:
         """Put the result."""
@@ -67,8 +69,14 @@ class Layer:
         if x.is_parameter:
             forward.put(output, State(self.axes, root(moments), is_parameter=True))
         else:
-            forward.put(output, layer_output(moments, self.axes, noise=noise))
+            keeps = self._keeps_lengths(forward)
+            forward.put(output, layer_output(moments, self.axes, noise=noise, normalized=keeps))
         return self._pullback(forward, output, x, w)
+
+    def _keeps_lengths(self, forward: Forward) -> bool:
+        drawn = forward.parameters.get(self.weight.parameter or "")
+        is_matrix = len(self.weight.shape) == 2 and self.returns >= self.terms
+        return drawn is not None and drawn.is_orthogonal and is_matrix
 
     def _summed(self, x: Moments, w: Moments) -> Moments:
         # What weights of a mean other than 0 add is the same for all outputs; features of x count
@@ -80,7 +88,7 @@ class Layer:
         return Moments(
             self.terms * w.mean * x.mean,
             second(x.second),
-            second(at_lag(x, self.stride)),
+            second(at_lag(x, self.stride) * self.beside),
             second(x.positions * self.overlap),
             second(x.samples * self.overlap),
         )
@@ -132,7 +140,9 @@ def at_lag(x: Moments, lag: int) -> float:
 
 @rule("bilinear")
 def _bilinear(forward: Forward, operation: Operation) -> Pullback:
-    left, right, weight = operation.args[:3]
+    left, right, weight = (
+        argument(operation, at, name) for at, name in enumerate(("input1", "input2", "weight"))
+    )
     bias = argument(operation, 3, "bias")
     a, b = (forward.state(each, operation).moments for each in (left, right))
     terms = left.shape[-1] * right.shape[-1]
@@ -146,11 +156,17 @@ def _bilinear(forward: Forward, operation: Operation) -> Pullback:
     forward.put(output, layer_output(summed, axes))
 
     def pull(gradients: Gradients) -> list[Arrival]:
-        g = gradients[output].scaled(weight.shape[0] * w.second)
-        return [
-            Arrival(left, g.times(b).scaled(right.shape[-1])),
-            Arrival(right, g.times(a).scaled(left.shape[-1])),
+        g = gradients[output]
+        back = g.scaled(weight.shape[0] * w.second)
+        uses = prod(output.shape) / max(weight.shape[0], 1)
+        result = [
+            Arrival(left, back.times(b).scaled(right.shape[-1])),
+            Arrival(right, back.times(a).scaled(left.shape[-1])),
+            Arrival(weight, to_parameter(g.times(a).times(b), axes, uses)),
         ]
+        if bias is not None:
+            result.append(Arrival(bias, to_parameter(g, axes, uses)))
+        return result
 
     return pull
 
@@ -164,7 +180,7 @@ def _convolution(forward: Forward, operation: Operation) -> Pullback:
     padding = argument(operation, 4, "padding", default=0)
     dilation = _each(argument(operation, 5, "dilation", default=1), dims)
     before = _channels_first(forward, operation, x, dims)
-    profiles, share, shared = [], 1.0, 1.0
+    profiles, share, shared, adjacent = [], 1.0, 1.0, []
     for d in range(dims):
         reach = dilation[d] * (kernel[d] - 1)
         pads = (reach // 2, reach - reach // 2)
@@ -172,19 +188,21 @@ def _convolution(forward: Forward, operation: Operation) -> Pullback:
             pads = (_each(padding, dims)[d],) * 2
         elif padding == "valid":
             pads = (0, 0)
-        profile, part, of_pairs = _through_kernel(
+        profile, part, of_pairs, beside = _through_kernel(
             _profile(before, d - dims, x.shape[d - dims]), kernel[d], stride[d], pads, dilation[d]
         )
         profiles.append(profile)
         share *= part
         shared *= of_pairs
+        adjacent += [beside] if beside is not None else []
     axes = _after(before, operation.outputs[0].shape, weight.shape[0], profiles)
     terms = prod(weight.shape[1:]) * share
     ratio = prod(operation.outputs[0].shape[-dims:]) / prod(x.shape[-dims:])
     groups = argument(operation, 6, "groups", default=1)
     returns = weight.shape[0] / groups * prod(kernel) * share * ratio
     overlap = shared / share if share else 1.0
-    layer = Layer(x, weight, bias, axes, terms, returns, max(stride), overlap)
+    beside = sum(adjacent) / len(adjacent) if adjacent else 1.0
+    layer = Layer(x, weight, bias, axes, terms, returns, max(stride), overlap, beside)
     return layer.run(forward, operation)
 
 
@@ -251,17 +269,26 @@ def _profile(axes: Axes, dim: int, size: int) -> tuple[float, ...]:
 
 def _through_kernel(
     profile: tuple[float, ...], kernel: int, stride: int, pads: tuple[int, int], dilation: int
-) -> tuple[tuple[float, ...], float, float]:
-    """Second moments along one dim after a sum over a kernel: profile, mean, mean of pairs."""
+) -> tuple[tuple[float, ...], float, float, float | None]:
+    """Second moments along one dim after a sum over a kernel: profile, mean, mean of pairs.
+
+    Last, what adjacent positions have in common, as a share of the mean; None without any.
+    """
     given = F.pad(torch.tensor(profile, dtype=torch.float64), pads)
     span = dilation * (kernel - 1)
     taps = [given[k * dilation : len(given) - span + k * dilation : stride] for k in range(kernel)]
     reached = torch.stack(taps)
     mean = float(reached.mean())
-    of_pairs = float(reached.sqrt().mean(1).square().mean())
     if mean <= 0:
-        return (1.0,) * reached.shape[1], 0.0, 0.0
-    return tuple((reached.mean(0) / mean).tolist()), mean, of_pairs
+        return (1.0,) * reached.shape[1], 0.0, 0.0, None
+    # Pairs had less in common than single entries where the profile was uneven before.
+    before, roots = torch.tensor(profile, dtype=torch.float64).sqrt(), reached.sqrt()
+    of_pairs = float(roots.mean(1).square().mean() / before.mean().square())
+    beside = None
+    if roots.shape[1] > 1 and len(before) > 1:
+        adjacent = (roots[:, 1:] * roots[:, :-1]).mean() / mean
+        beside = float(adjacent / (before[1:] * before[:-1]).mean())
+    return tuple((reached.mean(0) / mean).tolist()), mean, of_pairs, beside
 
 
 def _after(

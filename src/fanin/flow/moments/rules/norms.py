@@ -14,6 +14,7 @@ from fanin.flow.moments.gradients import Arrival, Gradients, Pullback, to_parame
 from fanin.flow.moments.moments import Moments
 from fanin.flow.moments.noise import Noise
 from fanin.flow.moments.rules.registry import rule
+from fanin.flow.moments.rules.sampled import sampled
 from fanin.flow.moments.state import State, settled
 
 if TYPE_CHECKING:
@@ -40,6 +41,17 @@ class _Group:
         across = (along + (self.samples - 1) * x.samples) / self.samples
         return (across + (self.features - 1) * x.mean**2) / self.features
 
+    @property
+    def holds(self) -> tuple[bool, bool, bool]:
+        """Whether both entries of a pair are in one group: of neighbours, positions, samples."""
+        return self.positions > 1, self.positions > 1, self.samples > 1
+
+    def agreement_apart(self, x: Moments, pair: float, *, inside: bool) -> float:
+        """E of the product of the means that two entries of a pair lose."""
+        if inside:
+            return self.agreement(x)
+        return (pair + (self.features - 1) * x.mean**2) / self.features
+
 
 def _normalize(
     forward: Forward,
@@ -60,7 +72,10 @@ def _normalize(
     scale = 1 / (left + epsilon) if left + epsilon > 0 else 0.0
     # An rms norm divides a mean by what is partly that mean, so the mean stays in proportion.
     mean = 0.0 if is_centred else before.mean * scale**0.5
-    pairs = (scale * (pair - shared) for pair in before.pairs)
+    pairs = (
+        scale * (pair - (group.agreement_apart(before, pair, inside=inside) if is_centred else 0.0))
+        for pair, inside in zip(before.pairs, group.holds, strict=True)
+    )
     moments = settled(Moments(mean, scale * left, *pairs), state.axes)
     gain = Moments.constant(1.0)
     if weight is not None:
@@ -190,20 +205,22 @@ def _by_running(
 ) -> Pullback:
     """(x - running mean) / √(running variance + ε) · weight + bias: a fixed map of each channel."""
     state = forward.state(x, operation)
-    mean, variance, weight, bias = (
+    mean, variance, drawn_weight, drawn_bias = (
         forward.state(each, operation, meets=x).moments if each is not None else None
         for each in of_channel
     )
+    weight, bias = of_channel[2:]
     assert mean is not None
     assert variance is not None
     shift = Moments.shared(mean=-mean.mean, second=mean.second)
     factor = 1 / (max(variance.mean, 0.0) + epsilon)
     gain = Moments.constant(factor**0.5)
-    if weight is not None:
-        gain = gain.times(Moments.shared(mean=weight.mean, second=weight.second))
+    if drawn_weight is not None:
+        gain = gain.times(Moments.shared(mean=drawn_weight.mean, second=drawn_weight.second))
+    normal = state.moments.plus(shift).scaled(factor)
     moments = state.moments.plus(shift).times(gain)
-    if bias is not None:
-        moments = moments.plus(Moments.shared(mean=bias.mean, second=bias.second))
+    if drawn_bias is not None:
+        moments = moments.plus(Moments.shared(mean=drawn_bias.mean, second=drawn_bias.second))
     output = operation.outputs[0]
     forward.put(
         output,
@@ -212,15 +229,22 @@ def _by_running(
 
     def pull(gradients: Gradients) -> list[Arrival]:
         g = gradients[output]
-        return [Arrival(x, g.times(Moments.shared(mean=0.0, second=gain.second)))]
+        result = [Arrival(x, g.times(Moments.shared(mean=0.0, second=gain.second)))]
+        for value, met in ((weight, g.times(normal)), (bias, g)):
+            if value is not None:
+                uses = prod(output.shape) / max(prod(value.shape), 1)
+                result.append(Arrival(value, to_parameter(met, state.axes, uses)))
+        return result
 
     return pull
 
 
 @rule("normalize")
-def _unit_length(forward: Forward, operation: Operation) -> Pullback:
-    """x / ‖x‖ along one dim."""
+def _unit_length(forward: Forward, operation: Operation) -> Pullback | None:
+    """x / ‖x‖ along one dim, for the Euclidean norm."""
     x = argument(operation, 0, "input")
+    if argument(operation, 1, "p", default=2.0) != 2:
+        return sampled(forward, operation)
     dim = argument(operation, 2, "dim", default=1)
     state = forward.state(x, operation)
     length = x.shape[dim]

@@ -88,6 +88,11 @@ class _Recurrent:
             ).moments
             for value in self._weights
         }
+        self._parts = {
+            value: forward.parameters[value.parameter].parts
+            for value in self._weights
+            if value.parameter in forward.parameters
+        }
 
     def axes(self, at: int, shape: tuple[int, ...]) -> Axes:
         """Of the outputs: all steps of the last layer, then the last step of all layers."""
@@ -162,4 +167,8 @@ class _Recurrent:
             shape[1] = self._cut(value.shape[1])
             std *= math.sqrt(value.shape[1] / shape[1])
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+        parts = self._parts.get(value, ())
+        if len(shape) == 1 and parts and shape[0] % len(parts) == 0:
+            slices = zip(noise.chunk(len(parts)), parts, strict=True)
+            return torch.cat([part.mean + part.std * slice_ for slice_, part in slices])
         return drawn.mean + std * noise

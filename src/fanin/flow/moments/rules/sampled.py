@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["field", "sampled"]
 
 _ENTRIES = 1 << 18  # drawn in all, over several runs where the tensors are small: 0.3 % of noise
+_FEW = 16  # numbers: of fewer, quantiles are too regular
 _LIMIT = 1 << 24  # larger tensors are not drawn at all
 
 
@@ -207,6 +208,8 @@ def field(
             1 if atoms and atoms[0].role in shared else length
             for atoms, length in zip(axes, shape, strict=True)
         ]
+        if shared and prod(size) >= _FEW:
+            return _stratified(prod(size), generator).reshape(size)
         return torch.randn(size, generator=generator, dtype=torch.float64)
 
     neighbours, positions, samples = (max(rho, 0.0) for rho in moments.correlations)
@@ -222,6 +225,13 @@ def field(
             profile = torch.tensor(atoms[0].profile, dtype=torch.float64).sqrt()
             x = x * profile.reshape([-1 if at == dim else 1 for at in range(len(shape))])
     return moments.mean + moments.std * x
+
+
+def _stratified(count: int, generator: torch.Generator) -> Tensor:
+    """Normal quantiles in random order: what many entries share is drawn too seldom for chance."""
+    order = torch.randperm(count, generator=generator)
+    points = torch.special.ndtri((order.double() + 0.5) / count)
+    return points / points.square().mean().sqrt()
 
 
 def _smoothed(x: Tensor, axes: Axes, ratio: float) -> Tensor:
