@@ -2,186 +2,179 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast, overload
 
 from torch import nn
 
-from fanin.calibration import units
-from fanin.calibration.calibration import Calibration, CalibrationRow
-from fanin.calibration.errors import CalibrationError
-from fanin.calibration.layers import Layer, Names, layers_of
-from fanin.calibration.lsuv import orthogonal_start, scale_layer
-from fanin.calibration.passing import Call, visit_layers
-from fanin.calibration.weights import restored_on_failure
+from fanin.calibration.calibration import Calibration
+from fanin.calibration.gradinit import GradInit
+from fanin.calibration.layerwise import LayerMethod, scale_layers
+from fanin.calibration.learned import LearnedScales
+from fanin.calibration.learning import learn_scales
+from fanin.calibration.metainit import MetaInit
+from fanin.calibration.selection import Names
+from fanin.calibration.trials import Batch, LossFunction
 from fanin.errors import ArgumentError, UnknownNameError, one_of
-from fanin.model.view import identity
 from fanin.probing.measuring.arguments import checked_model
-from fanin.probing.measuring.statistics import std_and_rms
 from fanin.stream.key import checked_seed, generator_bits
 
-__all__ = ["Method", "calibrate"]
+__all__ = ["LearnedMethod", "calibrate"]
 
-Method: TypeAlias = Literal["lsuv", "weight_norm"]
+LearnedMethod: TypeAlias = Literal["metainit", "gradinit"] | MetaInit | GradInit
 
-_METHODS = ("lsuv", "weight_norm")
+_LAYER_BY_LAYER = ("lsuv", "weight_norm")
+_LEARNED: dict[str, type[MetaInit] | type[GradInit]] = {"metainit": MetaInit, "gradinit": GradInit}
+_TARGET, _TOLERANCE, _ITERATIONS = 1.0, 0.05, 10
 
 
+@overload
 def calibrate(
     model: nn.Module,
     batch: object,
-    method: Method = "lsuv",
+    method: LayerMethod = "lsuv",
     *,
-    target: float = 1.0,
-    tolerance: float = 0.05,
-    max_iterations: int = 10,
+    target: float = _TARGET,
+    tolerance: float = _TOLERANCE,
+    max_iterations: int = _ITERATIONS,
     orthogonal: bool | None = None,
     seed: int | None = None,
     only: Names = None,
     skip: Names = None,
-) -> Calibration:
-    """Scale a model's weights, layer by layer, until each output has the std that is wanted.
+) -> Calibration: ...
+@overload
+def calibrate(
+    model: nn.Module,
+    batch: object,
+    method: LearnedMethod,
+    *,
+    loss: LossFunction | None = None,
+    targets: object = None,
+    only: Names = None,
+    skip: Names = None,
+) -> LearnedScales: ...
+def calibrate(
+    model: nn.Module,
+    batch: object,
+    method: LayerMethod | LearnedMethod = "lsuv",
+    *,
+    target: float = _TARGET,
+    tolerance: float = _TOLERANCE,
+    max_iterations: int = _ITERATIONS,
+    orthogonal: bool | None = None,
+    seed: int | None = None,
+    loss: LossFunction | None = None,
+    targets: object = None,
+    only: Names = None,
+    skip: Names = None,
+) -> Calibration | LearnedScales:
+    """Scale a model's weights by what a batch does in it.
 
-    Layers come in the order in which the forward pass calls them, whatever the order in which they
-    were registered, and each is measured at its first call. ``"lsuv"`` draws orthogonal weights
-    and then scales each layer by one factor. ``"weight_norm"`` keeps the directions of weights and
-    gives each unit mean 0 and the target std, through its scale and bias.
+    **Layer by layer**, until each output has the std that is wanted. Layers come in the order in
+    which the forward pass calls them, whatever the order in which they were registered, and each
+    is measured at its first call. ``"lsuv"`` draws orthogonal weights and then scales each layer by
+    one factor. ``"weight_norm"`` keeps the directions of weights and gives each unit mean 0 and the
+    target std, through its scale and bias. A layer is any module with weights: linear,
+    convolutions, embeddings, attention as one (by its output projection), a user's own. Recurrent
+    ones, frozen ones, those whose parametrization fixes their scale (`spectral_norm`), and those
+    that share a weight with an earlier one are left alone, with the reason in their row.
+    Parametrized weights are written through ``right_inverse``.
 
-    A layer is any module with weights: linear, convolutions, embeddings, attention as one (by its
-    output projection), a user's own. Recurrent ones, frozen ones, those whose parametrization
-    fixes their scale (`spectral_norm`), and those that share a weight with an earlier one are left
-    alone, with the reason in their row. Parametrized weights are written through
-    ``right_inverse``.
+    **Learned**, all scales at once, by derivatives of what they do to the gradient. ``"metainit"``
+    makes the gradient change as little as it can along a step of gradient descent; ``"gradinit"``
+    makes the loss after one step of an optimizer small, with a bound on the gradient. A `MetaInit`
+    or a `GradInit` states their settings. Any module will do whose operations have second
+    derivatives; tied weights have one scale. Frozen parameters and those of parametrized weights
+    keep theirs. The model is left alone until the scales are found.
 
     Passes run in the mode that the model is in, dropout included, with the same random numbers.
-    But for the weights and biases of layers everything is as before: running statistics and other
-    buffers, gradients, modes, random generators. After an exception the weights are, too.
+    But for the weights and biases that are calibrated everything is as before: running statistics
+    and other buffers, gradients, modes, random generators. After an exception the weights are, too.
 
-    Memory: a copy of the layers' parameters, and what one forward pass without gradients needs.
+    Memory: layer by layer, a copy of the layers' parameters, and what one forward pass without
+    gradients needs; learned, a copy of the parameters, and for metainit some 14 times what a
+    training step needs, for gradinit three times.
 
     Args:
         model: with values, whole on this process; wrappers such as DDP are left out.
         batch: as inputs of `fanin.probe`: a tensor, positional arguments in a tuple or list, or
             named ones in a mapping.
-        method: ``"lsuv"`` or ``"weight_norm"``.
-        target: std of every layer's output.
+        method: ``"lsuv"``, ``"weight_norm"``, ``"metainit"`` or ``"gradinit"``; or a `MetaInit` or
+            `GradInit`.
+        target: layer by layer: std of every layer's output.
         tolerance: by what share of the target it may differ.
         max_iterations: how often a layer is scaled at most; without biases one is enough.
         orthogonal: for lsuv: whether orthogonal weights and zero biases are drawn first, as
             published; False keeps the values there are. Lookup tables keep theirs in any case.
         seed: of these draws, in ``[0, 2**64)``; None takes 64 bits from torch's default generator.
-        only: names or globs of the layers to calibrate.
-        skip: names or globs of layers to leave alone, such as a classifier whose first outputs
-            are to be small.
+        loss: learned: a function of the model's output, and of ``targets`` where they are given,
+            that returns one number. Without it the model's own loss is taken, where it returns
+            one; metainit makes do with a random projection of the outputs.
+        targets: for ``loss``: tensors, with a row for each row of the batch. gradinit then takes
+            the gradient on two thirds of the rows, and the loss on other two thirds; with a loss of
+            the output alone both are on the whole batch.
+        only: names or globs of the layers, or parameters, to calibrate.
+        skip: of those to leave alone, such as a classifier whose first outputs are to be small.
 
     Returns:
-        A `Calibration`; ``print`` shows a row a layer.
+        A `Calibration`, whose ``print`` shows a row a layer; where scales are learned, a
+        `LearnedScales` with a row a parameter.
 
     Raises:
-        CalibrationError: when the pass raises, a layer returns a constant, NaN or infinity, or no
-            layer is called.
-        ArgumentError: for an argument that is no such thing, and names that fit no layer.
+        CalibrationError: when a pass raises, a layer returns a constant, NaN or infinity, no layer
+            is called; when a loss is not finite, or has no second derivatives.
+        ArgumentError: for an argument that is no such thing, one of another method, and names that
+            fit no layer; when gradinit has no loss.
         PlanError: when parameters or buffers have no values yet.
 
     Example:
         >>> import torch
         >>> model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 8))
-        >>> done = calibrate(model, torch.randn(256, 64), seed=0)
+        >>> batch = torch.randn(256, 64)
+        >>> done = calibrate(model, batch, seed=0)
         >>> [(row.name, round(row.after, 1), row.iterations) for row in done.rows]
         [('0', 1.0, 0), ('2', 1.0, 1)]
+        >>> learned = calibrate(model, batch, MetaInit(steps=5))
+        >>> learned.after <= learned.before
+        True
 
-    Source: Mishkin and Matas 2016, arXiv:1511.06422; Salimans and Kingma 2016, arXiv:1602.07868.
+    Source: Mishkin and Matas 2016, arXiv:1511.06422; Salimans and Kingma 2016, arXiv:1602.07868;
+        Dauphin and Schoenholz 2019, NeurIPS 32; Zhu et al. 2021, arXiv:2102.08098.
     """
-    _check(method, target, tolerance, max_iterations, orthogonal, seed)
+    settings = _LEARNED[method]() if isinstance(method, str) and method in _LEARNED else method
+    if isinstance(settings, MetaInit | GradInit):
+        _check_learned(settings, target, tolerance, max_iterations, orthogonal, seed)
+        _check_loss(loss, targets)
+        model = checked_model(model, asked="calibrate")
+        whole = Batch(batch, targets)
+        return learn_scales(model, whole, settings, loss=loss, only=only, skip=skip)
+    if method not in _LAYER_BY_LAYER:
+        raise UnknownNameError(
+            f"calibrate: a method of a closed list. Got {method!r} for method. "
+            f"{one_of(str(method), (*_LAYER_BY_LAYER, *_LEARNED))}"
+        )
+    _check_layers(method, target, tolerance, max_iterations, orthogonal, seed)
+    if loss is not None or targets is not None:
+        raise ArgumentError(
+            f"calibrate: {method} looks at outputs of layers alone. Got loss= or targets=, which "
+            "are for metainit and gradinit. Leave them out."
+        )
     model = checked_model(model, asked="calibrate")
-    layers = layers_of(model, only=only, skip=skip)
-    if method == "weight_norm":
-        layers = tuple(replace(each, note=each.note or units.obstacle(each)) for each in layers)
-    draws = method == "lsuv" and orthogonal is not False
-    if draws:
+    if method == "lsuv" and orthogonal is not False:
         seed = generator_bits(None) if seed is None else checked_seed(seed)
-    running = _Running(layers, _step(method, target, tolerance, max_iterations))
-    places = [site for each in layers for site in (*(w.site for w in each.weights), *each.others)]
-    with restored_on_failure(places):
-        if draws:
-            orthogonal_start(model, layers, seed=seed or 0).apply(model)
-        visit_layers(model, batch, layers, running.calibrate)
-        for layer in layers:
-            for weight in layer.weights:
-                weight.finish()
-        if not running.rows:
-            raise CalibrationError(
-                "calibrate: the forward pass calls a layer with weights. Got none of "
-                f"{len(layers)}. Pass a model that has some, and calls them as modules."
-            )
-        visit_layers(model, batch, layers, running.measurement(method, target, tolerance))
-    never = [
-        CalibrationRow(each.name, each.kind, note=each.note or "never called")
-        for each in layers
-        if each.name not in running.rows
-    ]
-    rows = (*running.rows.values(), *never)
-    return Calibration(method, target, tolerance, rows, seed if draws else None)
-
-
-class _Running:
-    """Rows in the making, by the names of layers, in the order of first calls."""
-
-    def __init__(self, layers: tuple[Layer, ...], step: Callable[[Call], CalibrationRow]) -> None:
-        self.rows: dict[str, CalibrationRow] = {}
-        self._step = step
-        self._owners: dict[object, str] = {}  # of weights that are calibrated, by identity
-
-    def calibrate(self, call: Call) -> None:
-        """Write the weights of a layer, unless there is a reason not to."""
-        layer = call.layer
-        note = layer.note or self._obstacle(call)
-        if note:
-            self.rows[layer.name] = CalibrationRow(layer.name, layer.kind, note=note)
-            return
-        self._owners |= {identity(weight.site): layer.name for weight in layer.weights}
-        self.rows[layer.name] = self._step(call)
-
-    def measurement(
-        self, method: Method, target: float, tolerance: float
-    ) -> Callable[[Call], None]:
-        """A visit that notes what came of it, in a pass through the model as it is now."""
-
-        def measure(call: Call) -> None:
-            row, tensor = self.rows.get(call.layer.name), call.signal
-            if row is None or tensor is None:
-                return
-            std = std_and_rms(tensor)[0]
-            distance = abs(std / target - 1)
-            if method == "weight_norm" and not row.note:
-                distance = units.worst_unit(call, target=target)
-            converged = not row.note and distance <= tolerance
-            self.rows[call.layer.name] = replace(row, after=std, converged=converged)
-
-        return measure
-
-    def _obstacle(self, call: Call) -> str:
-        if call.signal is None:
-            return "its output has no floating-point numbers, or is inside a torch.func transform"
-        for weight in call.layer.weights:
-            owner = self._owners.get(identity(weight.site))
-            if owner is not None:
-                return f"its weight is that of {owner!r}"
-        return ""
-
-
-def _step(
-    method: Method, target: float, tolerance: float, max_iterations: int
-) -> Callable[[Call], CalibrationRow]:
-    if method == "weight_norm":
-        return lambda call: units.normalize_units(call, target=target)
-    return lambda call: scale_layer(
-        call, target=target, tolerance=tolerance, max_iterations=max_iterations
+    return scale_layers(
+        model,
+        batch,
+        cast(Any, method),
+        target=target,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+        orthogonal_seed=seed if method == "lsuv" and orthogonal is not False else None,
+        only=only,
+        skip=skip,
     )
 
 
-def _check(
+def _check_layers(
     method: str,
     target: float,
     tolerance: float,
@@ -189,11 +182,6 @@ def _check(
     orthogonal: bool | None,
     seed: int | None,
 ) -> None:
-    if method not in _METHODS:
-        raise UnknownNameError(
-            f"calibrate: a method of a closed list. Got {method!r} for method. "
-            f"{one_of(str(method), _METHODS)}"
-        )
     for name, value in (("target", target), ("tolerance", tolerance)):
         if not isinstance(value, int | float) or not 0 < value < float("inf"):
             raise ArgumentError(
@@ -207,4 +195,42 @@ def _check(
         raise ArgumentError(
             "calibrate: weight_norm draws nothing. Got orthogonal= or seed=, which are for lsuv. "
             "Leave them out."
+        )
+
+
+def _check_learned(
+    method: MetaInit | GradInit,
+    target: float,
+    tolerance: float,
+    max_iterations: int,
+    orthogonal: bool | None,
+    seed: int | None,
+) -> None:
+    given = {
+        "target": target != _TARGET,
+        "tolerance": tolerance != _TOLERANCE,
+        "max_iterations": max_iterations != _ITERATIONS,
+        "orthogonal": orthogonal is not None,
+        "seed": seed is not None,
+    }
+    wrong = ", ".join(f"{name}=" for name, is_given in given.items() if is_given)
+    if wrong:
+        kind = type(method).__name__
+        raise ArgumentError(
+            f"calibrate: {kind.lower()} learns scales, has no std as its target and draws nothing. "
+            f"Got {wrong}, of lsuv and weight_norm. Its own settings are those of "
+            f"fanin.calibration.{kind}(...), passed as the method."
+        )
+
+
+def _check_loss(loss: object, targets: object) -> None:
+    if loss is not None and not callable(loss):
+        raise ArgumentError(
+            f"calibrate: loss= is a function of the model's output. Got {loss!r}. Pass for "
+            "instance torch.nn.functional.cross_entropy, with targets=."
+        )
+    if loss is None and targets is not None:
+        raise ArgumentError(
+            "calibrate: targets= are what loss= compares the output with. Got targets without a "
+            "loss. Pass loss= too, or the targets in the batch of a model that returns its loss."
         )

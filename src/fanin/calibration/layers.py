@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
 
 from torch import nn
 
+from fanin.calibration.selection import Names, left_out
 from fanin.calibration.weights import Weight
-from fanin.errors import ArgumentError, one_of
-from fanin.model import Site, is_literal, matches, sites
+from fanin.model import Site, sites
 from fanin.probing.measuring.modules import Watched, watched
 
-__all__ = ["Layer", "Names", "layers_of"]
-
-Names = str | Iterable[str] | None
+__all__ = ["Layer", "layers_of"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -52,15 +49,12 @@ def layers_of(model: nn.Module, *, only: Names, skip: Names) -> tuple[Layer, ...
     """
     found = [place for place in watched(model) if place.is_layer]
     names = [place.name for place in found]
-    wanted = set(names) if only is None else _fitting("only", only, names)
-    unwanted = set() if skip is None else _fitting("skip", skip, names)
+    chosen_out = left_out(names, only=only, skip=skip, what="layers with weights")
     held = _held(model, found)
     layers = []
     for place in found:
         weights, others = _parted(place.module, held[id(place.module)])
-        note = "not in only=" if place.name not in wanted else ""
-        note = "in skip=" if place.name in unwanted else note
-        note = note or _obstacle(place.module, weights)
+        note = chosen_out.get(place.name) or _obstacle(place.module, weights)
         layers.append(Layer(place.name, place.kind, place.module, weights, others, note))
     return tuple(layers)
 
@@ -107,31 +101,3 @@ def _obstacle(module: nn.Module, weights: Sequence[Weight]) -> str:
         if reason:
             return reason
     return ""
-
-
-def _fitting(argument: str, chosen: str | Iterable[str], names: Sequence[str]) -> set[str]:
-    """The names of layers that patterns fit; each fits one at least."""
-    fitting: set[str] = set()
-    patterns: list[object] = list(chosen) if _is_several(chosen) else [chosen]
-    for pattern in patterns:
-        if not isinstance(pattern, str):
-            raise ArgumentError(
-                f"calibrate: {argument}= is a name or a glob, or several. Got {pattern!r}. Write "
-                f"for instance {argument}='head'."
-            )
-        found = {
-            name
-            for name in names
-            if name == pattern or (not is_literal(pattern) and matches(pattern, name))
-        }
-        if not found:
-            raise ArgumentError(
-                f"calibrate: {argument}= names layers with weights. Got {pattern!r}, which fits "
-                f"none. {one_of(pattern, names)}"
-            )
-        fitting |= found
-    return fitting
-
-
-def _is_several(chosen: object) -> TypeGuard[Iterable[object]]:
-    return isinstance(chosen, Iterable) and not isinstance(chosen, str)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json as jsonlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 from torch import nn
 
 import fanin
-from fanin.calibration import Calibration
+from fanin.calibration import Calibration, GradInit, LearnedScales, MetaInit
 from fanin.checkpoint.saved_plan import origin as plan_origin
 from fanin.cli.files import check_target, whole_file
 from fanin.cli.inputs import InputOptions, Inputs, make_inputs
+from fanin.cli.labels import with_labels
 from fanin.cli.options import Arguments, AsJson, DtypeName, Model, Overrides, Seed
 from fanin.cli.passing import pass_progress
 from fanin.cli.plans import Request, build, checked_seed, make_plan, seed_torch, with_memory
@@ -43,15 +46,28 @@ def calibrate(
         Path | None,
         typer.Option("--out", "-o", help="The file to write: NAME.safetensors. Else only show."),
     ] = None,
-    method: Annotated[str, typer.Option(help="lsuv or weight_norm.")] = "lsuv",
+    method: Annotated[
+        str, typer.Option(help="lsuv or weight_norm, layer by layer; metainit or gradinit.")
+    ] = "lsuv",
     target: Annotated[float, typer.Option(help="Std of every layer's output.")] = 1.0,
     tolerance: Annotated[float, typer.Option(help="The share of it that may be missed.")] = 0.05,
     max_iterations: Annotated[int, typer.Option(help="Scalings of a layer at most.")] = 10,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Of metainit, gradinit.  [default: 100, 200]", show_default=False),
+    ] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose first step gradinit looks at: sgd or adam.  [default: sgd]",
+            show_default=False,
+        ),
+    ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="LAYER", help="Name or glob. Repeatable.")
+        list[str] | None, typer.Option(metavar="NAME", help="Layer or glob. Repeatable.")
     ] = None,
     skip: Annotated[
-        list[str] | None, typer.Option(metavar="LAYER", help="Name or glob. Repeatable.")
+        list[str] | None, typer.Option(metavar="NAME", help="Layer or glob. Repeatable.")
     ] = None,
     seed: Seed = None,
     overrides: Overrides = None,
@@ -81,37 +97,45 @@ def calibrate(
     as_json: AsJson = False,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
-    """Scale a model's weights, layer by layer, until each output has one std on a batch.
+    """Scale a model's weights by what a batch does in it.
+
+    lsuv and weight_norm scale layer by layer until each output has one std. metainit and gradinit
+    learn a scale for each weight, by derivatives; gradinit needs a model that returns a loss.
 
     Real inputs (--input) are better than drawn ones.
 
-    Exit status: 0; 1 for a pass that fails, or a layer that stays outside the tolerance; 2 for
-    bad input.
+    Exit status: 0; 1 for a pass that fails, a layer that stays outside the tolerance, or a gradient
+    above gradinit's bound; 2 for bad input.
     """
+    settings = _settings(method, steps, optimizer)
     if out is not None:
         _check_out(out, force=force)
     request = Request(model, recipe, checked_seed(seed), overrides or (), arguments or (), dtype)
     start = _Start.of(request, InputOptions(input_file, batch, input_shape, length))
     start.model.train(train)
     seed_torch(request.seed)  # for dropout
+    inputs = start.inputs
+    if method == "gradinit":
+        inputs = with_labels(start.model, inputs, asked="--method gradinit", seed=request.seed)
     draws = method == "lsuv" and start.plan is None
-    with pass_progress(start.model):
-        done = fanin.calibrate(
+    orthogonal = draws if method in {"lsuv", "weight_norm"} else None
+    with _progress(start.model, settings):
+        done: Calibration | LearnedScales = fanin.calibrate(
             start.model,
-            start.inputs.value,
-            cast(Any, method),
+            inputs.value,
+            settings,
             target=target,
             tolerance=tolerance,
             max_iterations=max_iterations,
-            orthogonal=draws,
+            orthogonal=orthogonal,
             seed=request.seed if draws else None,
             only=only or None,
             skip=skip or None,
         )
     mode = "training" if train else "evaluation"
-    note = f"inputs: {start.inputs.text}, seed {request.seed}; the model is in {mode} mode"
+    note = f"inputs: {inputs.text}, seed {request.seed}; the model is in {mode} mode"
     if out is not None:
-        _save(start.model, out, force=force, metadata=_origin(request, start, done))
+        _save(start.model, out, force=force, metadata=_origin(request, start.plan, inputs, done))
     if as_json:
         file = None if out is None else {"path": str(out), "bytes": out.stat().st_size}
         typer.echo(jsonlib.dumps({"file": file, "notes": [note], **jsonlib.loads(done.to_json())}))
@@ -158,18 +182,52 @@ def _check_out(out: Path, *, force: bool) -> None:
     check_target(out, force=force)
 
 
-def _origin(request: Request, start: _Start, done: Calibration) -> dict[str, str]:
+def _settings(method: str, steps: int | None, optimizer: str | None) -> Any:
+    """The method by its name, or with the settings that were given."""
+    if optimizer is not None and method != "gradinit":
+        raise ArgumentError(
+            f"--optimizer: for --method gradinit. Got {optimizer!r} for {method!r}. Leave it out."
+        )
+    if steps is not None and method not in {"metainit", "gradinit"}:
+        raise ArgumentError(
+            f"--steps: for --method metainit and gradinit. Got {steps} for {method!r}. Say "
+            "--max-iterations."
+        )
+    given: dict[str, Any] = {"steps": steps, "optimizer": optimizer}
+    given = {name: value for name, value in given.items() if value is not None}
+    if method == "metainit":
+        return MetaInit(**given)
+    return GradInit(**given) if method == "gradinit" else method
+
+
+@contextmanager
+def _progress(model: nn.Module, method: str | MetaInit | GradInit) -> Iterator[None]:
+    """A bar: of the layers of a pass, or of all passes from which scales are learned."""
+    if isinstance(method, str):
+        with pass_progress(model):
+            yield
+        return
+    passes = (method.steps + 1) * (2 if isinstance(method, GradInit) else 1)
+    with progress("learning", total=passes) as advance:
+        hook = model.register_forward_hook(lambda *_: advance(1))
+        try:
+            yield
+        finally:
+            hook.remove()
+
+
+def _origin(
+    request: Request, plan: Plan | None, inputs: Inputs, done: Calibration | LearnedScales
+) -> dict[str, str]:
     """Where the values come from, for the file's metadata."""
-    found = {} if start.plan is None else plan_origin(start.plan)
+    found = {} if plan is None else plan_origin(plan)
     given = {"fanin.set": request.overrides, "fanin.arg": request.arguments}
     texts = {key: jsonlib.dumps(values) for key, values in given.items() if values}
-    what = {
-        "method": done.method,
-        "target": done.target,
-        "tolerance": done.tolerance,
-        "inputs": start.inputs.text,
-        "seed": request.seed,
-    }
+    what: dict[str, object] = {"method": done.method, "inputs": inputs.text, "seed": request.seed}
+    if isinstance(done, LearnedScales):
+        what |= {"steps": done.iterations, "objective": done.objective, "loss": done.loss}
+    else:
+        what |= {"target": done.target, "tolerance": done.tolerance}
     return {
         **found,
         "fanin.model": request.model,

@@ -1,4 +1,5 @@
-"""Predicted std beside measured ones, attention nets: within 30 % at every layer.
+"""Predicted std beside measured ones, attention nets: within 30 % at every layer, gradients
+within 40 %.
 
 Draws have fixed seeds; for others, a median over five strays by 3 % at most.
 """
@@ -27,6 +28,7 @@ from transformers import (
 from fanin.flow.moments.rules.softmax import concentration
 
 ATTENTION = math.log(1.30)
+GRADIENTS = math.log(1.40)
 
 
 def encoder(*, norm_first: bool) -> nn.Module:
@@ -51,7 +53,7 @@ def test_encoders(norm_first: bool) -> None:
     gradients = [row for row in rows if row.gradient and row.predicted_gradient]
     assert len(gradients) > 30
     worst = max(gradients, key=lambda row: row.gradient_error)
-    assert worst.gradient_error < ATTENTION, worst
+    assert worst.gradient_error < GRADIENTS, worst
 
 
 def ids(length: int = 24) -> Tensor:
@@ -134,7 +136,7 @@ def test_attention_by_hand(gain: float) -> None:
         (row for row in rows if row.gradient and row.predicted_gradient),
         key=lambda row: row.gradient_error,
     )
-    assert worst.gradient_error < ATTENTION, worst
+    assert worst.gradient_error < GRADIENTS, worst
 
 
 def test_notes_name_what_is_not_known() -> None:

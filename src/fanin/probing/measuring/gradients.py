@@ -18,7 +18,7 @@ from fanin.probing.measuring.statistics import is_measurable
 from fanin.probing.measuring.tensors import measurable
 from fanin.stream import Key
 
-__all__ = ["Start", "backward", "start"]
+__all__ = ["Start", "backward", "has_reentrant_checkpoint", "start"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -52,7 +52,7 @@ def backward(begin: Start, targets: Sequence[Tensor]) -> tuple[list[Tensor | Non
     The second result says whether there are reentrant checkpoints. torch refuses those but in a
     full backward pass, which does write ``.grad``: the caller sets it aside.
     """
-    is_reentrant = _has_reentrant_checkpoint(begin.roots)
+    is_reentrant = has_reentrant_checkpoint(begin.roots)
     with ExitStack() as modes:
         for device in {root.device.type for root in begin.roots}:
             if torch.is_autocast_enabled(device):  # is for the forward pass alone
@@ -90,7 +90,8 @@ def _signs(like: Tensor, name: str) -> Tensor:
     return drawn.to(device=like.device, dtype=like.dtype)
 
 
-def _has_reentrant_checkpoint(roots: Iterable[Tensor]) -> bool:
+def has_reentrant_checkpoint(roots: Iterable[Tensor]) -> bool:
+    """Whether a backward pass from here meets a checkpoint that torch differentiates only once."""
     pending: list[Any] = [root.grad_fn for root in roots]
     seen = set()
     while pending:
