@@ -40,8 +40,8 @@ from fanin.stream import Key as Key
 
 if TYPE_CHECKING:
     from fanin.auditing import Audit as Audit
-    from fanin.auditing import audit as audit
-    from fanin.auditing import audit_checkpoint as audit_checkpoint
+    from fanin.auditing.audit import audit as audit
+    from fanin.auditing.checkpoints import audit_checkpoint as audit_checkpoint
     from fanin.calibration import Calibration as Calibration
     from fanin.calibration import CalibrationError as CalibrationError
     from fanin.calibration.calibrate import calibrate as calibrate
@@ -52,7 +52,9 @@ if TYPE_CHECKING:
     from fanin.flow.meanfield import critical as critical
     from fanin.flow.meanfield import mean_field as mean_field
     from fanin.flow.meanfield import phase_diagram as phase_diagram
+    from fanin.flow.moments import Prediction as Prediction
     from fanin.model.inspection import inspect as inspect
+    from fanin.planning.predicting import predict as predict
     from fanin.probing import SignalReport as SignalReport
     from fanin.probing.feature_maps import feature_maps as feature_maps
     from fanin.probing.probe import probe as probe
@@ -63,6 +65,7 @@ else:
         "Audit": "fanin.auditing",
         "Calibration": "fanin.calibration",
         "CalibrationError": "fanin.calibration",
+        "Prediction": "fanin.flow.moments",
         "SignalReport": "fanin.probing",
         "audit": "fanin.auditing",
         "audit_checkpoint": "fanin.auditing",
@@ -74,6 +77,7 @@ else:
         "inspect": "fanin.model.inspection",
         "mean_field": "fanin.flow.meanfield",
         "phase_diagram": "fanin.flow.meanfield",
+        "predict": "fanin.planning.predicting",
         "probe": "fanin.probing",
         "trace": "fanin.flow",
         "verify_checkpoint": "fanin.checkpoint",

@@ -55,6 +55,10 @@ MODELS_HERE = """
         return model
 
 
+    def meta():
+        return nn.Linear(4, 4, device="meta")
+
+
     def lazy():
         return nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.Linear(8, 2))
 """
@@ -145,6 +149,12 @@ def test_inputs_go_through_if_they_are_asked_for(here: Path) -> None:
         "input_ids 2×5, below 11;"
         in audited(f"hf:gpt2 {tiny} -r gpt2 --batch 2 --length 5").notes[0]
     )
+
+
+def test_nothing_goes_into_a_model_without_values() -> None:
+    notes = audited("audited:meta --input-shape 4 --batch 2", status=1).notes
+    assert not [note for note in notes if note.startswith("inputs:")]
+    assert "nothing went in: some parameters have no values yet" in notes
 
 
 def test_lazy_modules_are_findings_until_an_input_tells_their_shapes() -> None:
@@ -319,6 +329,10 @@ def test_a_checkpoint_alone_needs_no_model(here: Path) -> None:
         ("zoo:mlp --checkpoint nothing.pt", "cannot read 'nothing.pt': No such file"),
         ("zoo:mlp --checkpoint audited.pt", "No such file"),
         ("zoo:mlp --checkpoint nothing", "a .safetensors file that exists"),
+        ("''", "model: written zoo:NAME"),
+        (".", "Got no .safetensors in that folder, '.'"),
+        ("zoo:mlp --select FAN999", "--select takes codes"),
+        ("zoo:mlp --ignore constant-wieght", "--ignore takes codes"),
         ("nothing.safetensors", "a .safetensors file that exists"),
         ("nothing.safetensors --batch 3", "a checkpoint is read as it is"),
         ("nothing.safetensors -r kaiming", "say --checkpoint nothing.safetensors"),
@@ -345,8 +359,12 @@ def test_checkpoints_that_do_not_fit_are_refused() -> None:
     assert "Got '0.weight' besides" in run("audited:small --checkpoint w.pt").stderr
     torch.save([torch.rand(3)], "w.pt")
     assert "Got list" in run("audited:small --checkpoint w.pt").stderr
-    Path("w.pt").write_bytes(b"none")
-    assert "no file that torch.save wrote" in run("audited:small --checkpoint w.pt").stderr
+    for junk in (b"none", b"junk\n", b"", b"\x80\x02."):
+        Path("w.pt").write_bytes(junk)
+        result = run("audited:small --checkpoint w.pt")
+        assert result.exit_code == 2, junk
+        assert "no file that torch.save wrote" in result.stderr
+    assert "say --checkpoint w.pt" in run("w.pt").stderr
 
 
 def test_the_same_command_gives_the_same_audit() -> None:
@@ -376,4 +394,6 @@ def test_explain_lists_what_there_is() -> None:
     assert [line[:4] for line in lines[2:]] == ["FAN4"] * 9
     unknown = explain("FAN999")
     assert unknown.exit_code == 2
-    assert "Got 'FAN999'" in unknown.stderr
+    assert unknown.stderr.startswith("Error: explain: a code or a name of a check. Got 'FAN999'")
+    assert len(unknown.stderr) < 200
+    assert "Did you mean constant-weight" in " ".join(explain("constant").stderr.split())

@@ -92,6 +92,18 @@ class Rounded(nn.Module):
         return self.head(torch.round(self.code(x)))
 
 
+class RoundedBesideZero(Rounded):
+    """The same, with a branch of zeros that has nothing to do with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch = nn.Linear(WIDTH, 10, bias=False)
+        nn.init.zeros_(self.branch.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + self.branch(torch.round(self.code(x)))
+
+
 class Maxout(nn.Module):
     """Units of 16 pieces each, of which a bias lets the first win for every input."""
 
@@ -147,6 +159,7 @@ SIGNAL_FAULTS = (
     _fault("FAN404", "tanh", saturated, where="0"),
     _fault("FAN405", "unused", Unused, where="forgotten.weight"),
     _fault("FAN405", "rounded", Rounded, where="code.weight"),
+    _fault("FAN405", "rounded_beside_zero", RoundedBesideZero, where="code.weight"),
     _fault("FAN406", "maxout", Maxout, where="pieces.weight"),
     _fault("FAN407", "confident_head", confident_head, where="4", loss=cross_entropy),
     _fault("FAN408", "deaf", deaf),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ from fanin.auditing.checks import CHECKS
 from fanin.auditing.finding import Finding
 from fanin.auditing.findings import Audit
 from fanin.auditing.selection import chosen_checks
+from fanin.errors import ArgumentError
 from fanin.model import matches
 
 __all__ = ["Allowance", "allowed"]
@@ -22,11 +24,23 @@ class Allowance:
         codes: codes, beginnings of codes, or names of checks.
         names: globs for the parameters or modules; ``"**"`` fits the model itself, too.
         reason: why that is meant.
+
+    Raises:
+        ArgumentError: for a name that is no glob.
     """
 
     codes: tuple[str, ...]
     names: tuple[str, ...]
     reason: str
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            matches(name, "")  # refuses what is no pattern
+            if not name.startswith("re:") and any(map(_is_open, name.split("."))):
+                raise ArgumentError(
+                    f"allowance: a glob closes its brackets. Got {name!r} for names. Write them as "
+                    "in blocks.[0-3].weight."
+                )
 
 
 def allowed(audit: Audit, allowances: Sequence[Allowance]) -> Audit:
@@ -53,6 +67,11 @@ def allowed(audit: Audit, allowances: Sequence[Allowance]) -> Audit:
             names = ", ".join(allowance.names)
             notes.append(f"allowed and not found: {', '.join(allowance.codes)} for {names}")
     return replace(audit, findings=tuple(kept), notes=tuple(notes), ignored=ignored)
+
+
+def _is_open(component: str) -> bool:
+    """Whether a bracket begins a class of characters that does not end."""
+    return "[" in re.sub(r"\[[^\]]+\]", "", component)
 
 
 def _not_allowed(finding: Finding, names: Sequence[str]) -> tuple[str, ...]:

@@ -37,9 +37,10 @@ def audit(
     measured too, as by `fanin.probe`; with a plan every parameter is compared with it. The model is
     left as it was.
 
-    Of a parameter with more than 65,536 entries that many are looked at, spread evenly, besides
-    the extremes of all. Checks that chance could fool allow a false alarm in one of a million
-    audits of healthy models, all together.
+    Of a parameter with more than 131,072 entries half as many are looked at, spread evenly, besides
+    the extremes of all. Checks that compare a sample with what chance allows (FAN201 to
+    FAN206 and FAN208, with a plan FAN501) allow a false alarm in one of a million audits of healthy
+    models, all together; the other thresholds are fixed.
 
     Args:
         model: any module. Parameters that have no memory yet are findings; sharded ones are
@@ -73,13 +74,19 @@ def audit(
             f"audit: the model is an nn.Module. Got {type(model).__name__}. For a safetensors file "
             "use fanin.audit_checkpoint."
         )
+    if plan is not None and not isinstance(plan, Plan):
+        raise ArgumentError(
+            f"audit: plan= is a Plan. Got {plan!r}. Make one with fanin.plan(model, recipe)."
+        )
     if loss is not None and inputs is None:
         raise ArgumentError(
             "audit: a loss is of the outputs for some inputs. Got loss= without inputs. Pass a "
             "batch as the second argument."
         )
     evidence = gather(model, plan=plan)
-    if inputs is not None and not evidence.without_memory:
+    if inputs is not None and evidence.without_memory:
+        evidence = replace(evidence, notes=("nothing went in: some parameters have no values yet",))
+    elif inputs is not None:
         seen = signals_of(model, evidence.weights, inputs, loss=loss, plan=plan)
         evidence = replace(evidence, signals=seen, notes=seen.report.notes)
     return examine(evidence, checks, title=module_type(model).__name__)

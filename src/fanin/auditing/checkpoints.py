@@ -12,8 +12,9 @@ from fanin.auditing.audit import examine
 from fanin.auditing.checks import CHECKS
 from fanin.auditing.evidence import Evidence
 from fanin.auditing.findings import Audit
+from fanin.auditing.numbers import numbers_of
 from fanin.auditing.selection import chosen_checks
-from fanin.auditing.weights import Weight, numbers_of
+from fanin.auditing.weights import Weight
 from fanin.errors import ArgumentError
 from fanin.geometry import Layout
 

@@ -161,10 +161,7 @@ def _check_keys(where: str, table: Mapping[str, Any], known: tuple[str, ...]) ->
 
 def _codes(where: str, value: Any) -> tuple[str, ...]:
     codes = _texts(where, value)
-    try:
-        chosen_checks(CHECKS, select=codes)
-    except ArgumentError as error:
-        raise type(error)(f"{where}: {error}") from error
+    chosen_checks(CHECKS, select=codes, asked=f"{where}: a list that")
     return codes
 
 

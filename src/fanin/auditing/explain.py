@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.resources import files
 
 from fanin.auditing.checks import CHECKS
-from fanin.auditing.selection import chosen_checks
-from fanin.errors import UnknownNameError, one_of
+from fanin.auditing.selection import chosen_checks, nearest
+from fanin.errors import UnknownNameError
 
 __all__ = ["explain"]
 
@@ -30,9 +30,8 @@ def explain(code: str) -> str:
     try:
         found = chosen_checks(CHECKS, select=[code])
     except UnknownNameError as error:
-        known = [text for check in CHECKS for text in (check.code, check.name)]
         raise UnknownNameError(
-            f"explain: a code or a name of a check. Got {code!r}. {one_of(code, known)}"
+            f"explain: a code or a name of a check. Got {code!r}. {nearest(code, CHECKS)}"
         ) from error
     if len(found) > 1:
         codes = ", ".join(check.code for check in found)

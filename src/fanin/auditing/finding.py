@@ -28,6 +28,7 @@ class Symptom:
         fix: the remedy as code.
         numbers: those behind the texts, for machines.
         severity: where it differs from the check's own.
+        why: likewise.
     """
 
     where: tuple[str, ...]
@@ -36,6 +37,7 @@ class Symptom:
     fix: str
     numbers: Mapping[str, float] = field(default_factory=dict)
     severity: Severity | None = None
+    why: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Finding:
         where: names of parameters or modules; ``""`` is the model itself.
         observed: what is there.
         expected: what should be.
-        why: why it matters.
+        why: why it matters; of the symptom, or else of the check.
         fix: as code.
         numbers: behind the texts.
     """
@@ -102,7 +104,7 @@ class Finding:
             symptom.where,
             symptom.observed,
             symptom.expected,
-            check.why,
+            symptom.why or check.why,
             symptom.fix,
             dict(symptom.numbers),
         )

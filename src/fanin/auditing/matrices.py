@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fanin.auditing.weights import Numbers, Weight
+from fanin.auditing.numbers import Numbers
+from fanin.auditing.weights import Weight
 from fanin.geometry import Layout
 
 __all__ = ["Matrix", "matrices"]

@@ -9,7 +9,8 @@ from functools import cached_property
 from torch import Tensor
 
 from fanin.auditing.evidence import Evidence
-from fanin.auditing.weights import Numbers, Weight, numbers_of
+from fanin.auditing.numbers import Numbers, numbers_of
+from fanin.auditing.weights import Weight
 from fanin.fills import Fill, Packed, Rearranged
 from fanin.planning import Plan, Step
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from inspect import unwrap
 from types import CodeType
 from typing import Literal, TypeAlias
@@ -13,7 +14,9 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from fanin.auditing.weights import Numbers, Weight
+from fanin.auditing.numbers import SOME, Numbers
+from fanin.auditing.weights import Weight
+from fanin.gains import calculate_gain, gain, nonlinearities
 from fanin.geometry import Fans
 
 __all__ = [
@@ -21,6 +24,7 @@ __all__ = [
     "code_names",
     "default_std",
     "drawn_with",
+    "healthy_stds",
     "initializer_of",
     "is_librarys_own",
     "is_random",
@@ -83,7 +87,7 @@ def drawn_with(
         sharpest: high / low of the interval from which on it leaves too much open.
 
     Example:
-        >>> from fanin.auditing.weights import numbers_of
+        >>> from fanin.auditing.numbers import numbers_of
         >>> weight = torch.nn.Linear(400, 400).weight.detach()
         >>> drawn = drawn_with(numbers_of(weight), weight.dtype, deviations=6)
         >>> drawn.family, drawn.fits(1 / math.sqrt(3 * 400)), drawn.fits(1 / math.sqrt(400))
@@ -115,8 +119,8 @@ def is_random(weight: Weight, numbers: Numbers) -> bool:
         return False
     if weight.tensor.dtype.itemsize < 2:
         return True  # it has no more values than a table
-    some = numbers.sample[: 2**12]  # of so many normal ones 1,400 differ in bfloat16
-    return len(torch.unique(some)) > max(_VALUES, len(some) / 20)
+    # Of so many normal ones 1,400 differ in bfloat16.
+    return numbers.variety > max(_VALUES, min(numbers.seen, SOME) / 20)
 
 
 def is_round(*drawn: Drawn) -> bool:
@@ -156,13 +160,60 @@ def schemes(fans: Fans) -> dict[str, float]:
     """
     found = {}
     for mode, fan in (("fan_in", fans.fan_in), ("fan_out", fans.fan_out)):
-        for text, gain in _GAINS.items():
-            found[f"kaiming {mode}, {text}"] = gain / math.sqrt(max(fan, 1))
+        for text, factor in _GAINS.items():
+            found[f"kaiming {mode}, {text}"] = factor / math.sqrt(max(fan, 1))
     xavier = math.sqrt(2 / max(fans.fan_in + fans.fan_out, 1))
-    for text, gain in (*_GAINS.items(), ("gain 5/3", 5 / 3)):
-        found[f"xavier, {text}"] = gain * xavier
+    for text, factor in (*_GAINS.items(), ("gain 5/3", 5 / 3)):
+        found[f"xavier, {text}"] = factor * xavier
     found["torch's default"] = 1 / math.sqrt(3 * max(fans.fan_in, 1))
     return found
+
+
+def healthy_stds(fans: Fans, *, least: float = 0.0) -> tuple[float, ...]:
+    """The std that any scheme gives with the gain of any nonlinearity, and torch's default.
+
+    `schemes` names what people do by habit; these are all that a person may have meant.
+
+    Args:
+        fans: of the weight.
+        least: gain that is not too small to be meant here.
+
+    Example:
+        >>> fans = Fans(64, 16)
+        >>> healthy = healthy_stds(fans)
+        >>> gain("tanh") / 8 in healthy, all(std in healthy for std in schemes(fans).values())
+        (True, True)
+    """
+    forward, backward = (
+        [each for each in gains if each >= least] for gains in (_forward_gains(), _backward_gains())
+    )
+    average = max(fans.fan_in + fans.fan_out, 1) / 2
+    return (
+        *schemes(fans).values(),
+        *(each / math.sqrt(max(fans.fan_in, 1)) for each in forward),
+        *(each / math.sqrt(max(fans.fan_out, 1)) for each in (*forward, *backward)),
+        *(each / math.sqrt(average) for each in forward),
+    )
+
+
+# Of torch's table those that a quadrature gives otherwise.
+_TORCHS = ("tanh", "selu", "sigmoid")
+
+
+@cache
+def _forward_gains() -> tuple[float, ...]:
+    found = {gain(name) for name in _with_gain()}
+    return tuple(sorted(found | {calculate_gain(name) for name in _TORCHS}))
+
+
+@cache
+def _backward_gains() -> tuple[float, ...]:
+    return tuple(sorted({gain(name, of="backward") for name in _with_gain()}))
+
+
+def _with_gain() -> list[str]:
+    """Names whose parameters have defaults."""
+    return [name for name, given in nonlinearities().items() if None not in given.values()]
 
 
 def initializer_of(scheme: str, family: Family) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -13,15 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from fanin.auditing.weights import Weight
+from fanin.auditing.zero_factors import Unblocked, unblocked
 from fanin.model.wrappers import unwrapped
 from fanin.planning import Plan
 from fanin.probing.measuring.tensors import measurable, signal, tensors_in
 from fanin.probing.probe import probe
 from fanin.probing.signal_report import SignalReport
 
-__all__ = ["Classes", "Signals", "signals_of"]
+__all__ = ["Classes", "Signals", "is_same", "output_of", "signals_of"]
 
 _ROUNDING = 1e-2  # of a mean of logarithms in bfloat16
+
+_SAME = 4.0
+"""Rounding errors by which outputs of one value may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class Signals:
         arrived: for each weight that a gradient arrived at, how many of its outputs got none, and
             how many there are; a weight without axes is one output.
         classes: of the loss; None where it is no cross-entropy.
+        unblocked: what zero weights alone keep from a gradient, and the outputs without them.
     """
 
     report: SignalReport
@@ -50,6 +55,12 @@ class Signals:
     given: Tensor | None
     arrived: Mapping[str, tuple[int, int]]
     classes: Classes | None = None
+    unblocked: Unblocked = field(default_factory=Unblocked)
+
+    @property
+    def is_same(self) -> bool:
+        """Whether different inputs gave the same output, up to rounding."""
+        return is_same(self.outputs, self.given)
 
 
 @dataclass(slots=True)
@@ -78,10 +89,53 @@ def signals_of(
     with _watching(unwrapped(model), weights, seen):
         report = probe(model, inputs, loss=loss, plan=plan)
     output = seen.output
-    tensor = signal(measurable(_without_loss(output)))
+    tensor = output_of(output)
     given = next((each for each in tensors_in(inputs) if each.dim()), None)
     classes = _classes(output, loss) if report.loss is not None else None
-    return Signals(report, tensor, given, seen.arrived, classes)
+    signals = Signals(report, tensor, given, seen.arrived, classes)
+    idle = [name for name, (none, units) in seen.arrived.items() if none == units]
+    if not (idle or signals.is_same):
+        return signals
+    found = unblocked(
+        unwrapped(model),
+        weights,
+        inputs,
+        loss=loss,
+        idle=idle,
+        reached=seen.arrived.keys() - set(idle),
+    )
+    return replace(signals, unblocked=found)
+
+
+def is_same(outputs: Tensor | None, given: Tensor | None) -> bool:
+    """Whether the samples of a batch differ and what came of them does not, up to rounding.
+
+    Args:
+        outputs: of a model, batch first.
+        given: the batch.
+    """
+    if outputs is None or given is None or not _is_batch(outputs, given):
+        return False
+    if _varies(given) <= 0 or not bool(outputs.isfinite().all()):
+        return False
+    size = float(outputs.double().abs().max())
+    return _varies(outputs) <= _SAME * torch.finfo(outputs.dtype).eps * size
+
+
+def output_of(returned: Any) -> Tensor | None:
+    """The tensor that stands for what a model returned, besides its loss."""
+    return signal(measurable(_without_loss(_detached(returned))))
+
+
+def _is_batch(outputs: Tensor, given: Tensor) -> bool:
+    has_dims = outputs.dim() > 1 and given.dim() > 1 and outputs.numel() > 0 < given.numel()
+    return has_dims and outputs.shape[0] == given.shape[0] > 1
+
+
+def _varies(tensor: Tensor) -> float:
+    """The largest difference of an entry between two samples."""
+    values = tensor.double()
+    return float((values.amax(0) - values.amin(0)).max())
 
 
 @contextmanager
@@ -105,14 +159,17 @@ def _arrive(seen: _Seen, weight: Weight, gradient: Tensor) -> None:
     """Count the outputs whose weights get a gradient of exactly 0."""
     if gradient.is_sparse:
         return
+    if not gradient.numel():  # nothing in it could be 0
+        seen.arrived[weight.name] = (0, 1)
+        return
     layout = weight.layout
     if layout is not None and weight.is_matrix and not layout.is_lookup:
         units = (*layout.batch_axes, *layout.out_axes)
         others = [axis for axis in range(gradient.dim()) if axis not in units]
         largest = gradient.detach().abs().amax(others) if others else gradient.detach().abs()
     else:
-        largest = gradient.detach().abs().max() if gradient.numel() else gradient.detach()
-    seen.arrived[weight.name] = (int((largest == 0).sum()), max(largest.numel(), 1))
+        largest = gradient.detach().abs().max()
+    seen.arrived[weight.name] = (int((largest == 0).sum()), largest.numel())
 
 
 def _detached(output: Any) -> Any:

@@ -90,8 +90,8 @@ def calibrate(
     But for the weights and biases that are calibrated everything is as before: running statistics
     and other buffers, gradients, modes, random generators. After an exception the weights are, too.
 
-    Memory: layer by layer, a copy of the layers' parameters, and what one forward pass without
-    gradients needs; learned, a copy of the parameters, and for metainit some 14 times what a
+    Memory: layer by layer, a copy of the layers' parameters, two where orthogonal ones are drawn,
+    and what one forward pass without gradients needs, with two copies of a layer's inputs; learned, a copy of the parameters, and for metainit some 14 times what a
     training step needs, for gradinit three times.
 
     Args:
@@ -105,7 +105,8 @@ def calibrate(
         max_iterations: how often a layer is scaled at most; without biases one is enough.
         orthogonal: for lsuv: whether orthogonal weights and zero biases are drawn first, as
             published; False keeps the values there are. Lookup tables keep theirs in any case.
-        seed: of these draws, in ``[0, 2**64)``; None takes 64 bits from torch's default generator.
+        seed: of these draws and of dropout in the passes, in ``[0, 2**64)``; None takes 64 bits
+            from torch's default generator, where something is drawn.
         loss: learned: a function of the model's output, and of ``targets`` where they are given,
             that returns one number. Without it the model's own loss is taken, where it returns
             one; metainit makes do with a random projection of the outputs.
@@ -159,8 +160,10 @@ def calibrate(
             "are for metainit and gradinit. Leave them out."
         )
     model = checked_model(model, asked="calibrate")
-    if method == "lsuv" and orthogonal is not False:
-        seed = generator_bits(None) if seed is None else checked_seed(seed)
+    if seed is not None:
+        seed = checked_seed(seed)
+    elif method == "lsuv" and orthogonal is not False:
+        seed = generator_bits(None)
     return scale_layers(
         model,
         batch,
@@ -168,6 +171,7 @@ def calibrate(
         target=target,
         tolerance=tolerance,
         max_iterations=max_iterations,
+        pass_seed=seed,
         orthogonal_seed=seed if method == "lsuv" and orthogonal is not False else None,
         only=only,
         skip=skip,

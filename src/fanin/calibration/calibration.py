@@ -23,7 +23,7 @@ class CalibrationRow:
         factor: on its weights; on several weights the same; over several units the geometric mean.
         iterations: how often the weights were scaled.
         converged: whether the output is within the tolerance now.
-        note: why it was left alone; empty where it was not.
+        note: why it was left alone, or is again as it was; empty where it was scaled.
     """
 
     name: str
@@ -56,8 +56,11 @@ class Calibration:
 
     @property
     def converged(self) -> bool:
-        """Whether every layer that was not left alone is within the tolerance."""
-        return all(row.converged for row in self.rows if not row.note)
+        """Whether every layer that was tried is within the tolerance.
+
+        One whose output does not follow its weights was tried, though these are as they were.
+        """
+        return all(row.converged for row in self._tried)
 
     def table(self) -> Table:
         """A row for each layer."""
@@ -79,8 +82,12 @@ class Calibration:
         """All of it as JSON text."""
         return json.dumps({**asdict(self), "converged": self.converged}, ensure_ascii=False)
 
+    @property
+    def _tried(self) -> list[CalibrationRow]:
+        return [row for row in self.rows if not row.note or row.before is not None]
+
     def _summary(self) -> str:
-        done = [row for row in self.rows if not row.note]
+        done = self._tried
         within = sum(row.converged for row in done)
         seed = "" if self.seed is None else f", seed {self.seed}"
         return (

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
 from fanin.calibration.selection import Names, left_out
-from fanin.calibration.weights import Weight
+from fanin.calibration.weights import Weight, is_frozen
 from fanin.model import Site, sites
+from fanin.model.view import identity
 from fanin.probing.measuring.modules import Watched, watched
 
-__all__ = ["Layer", "layers_of"]
+__all__ = ["Layer", "layers_of", "without_fixed"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -36,6 +37,11 @@ class Layer:
     note: str = ""
 
     @property
+    def places(self) -> tuple[Site, ...]:
+        """Of the weights and the others."""
+        return (*(weight.site for weight in self.weights), *self.others)
+
+    @property
     def label(self) -> str:
         """For messages."""
         return f"{self.name!r} ({self.kind})" if self.name else self.kind
@@ -57,6 +63,19 @@ def layers_of(model: nn.Module, *, only: Names, skip: Names) -> tuple[Layer, ...
         note = chosen_out.get(place.name) or _obstacle(place.module, weights)
         layers.append(Layer(place.name, place.kind, place.module, weights, others, note))
     return tuple(layers)
+
+
+def without_fixed(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """The layers, without other parameters that are frozen or are those of one left alone."""
+    fixed = {identity(site) for each in layers if each.note for site in each.places}
+
+    def is_free(site: Site) -> bool:
+        return not is_frozen(site) and identity(site) not in fixed
+
+    return tuple(
+        each if each.note else replace(each, others=tuple(filter(is_free, each.others)))
+        for each in layers
+    )
 
 
 def _held(model: nn.Module, found: Sequence[Watched]) -> dict[int, list[Site]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal, TypeAlias
 
@@ -11,12 +11,14 @@ from torch import nn
 from fanin.calibration import units
 from fanin.calibration.calibration import Calibration, CalibrationRow
 from fanin.calibration.errors import CalibrationError
-from fanin.calibration.layers import Layer, layers_of
+from fanin.calibration.layers import Layer, layers_of, without_fixed
 from fanin.calibration.lsuv import orthogonal_start, scale_layer
 from fanin.calibration.passing import Call, visit_layers
 from fanin.calibration.selection import Names
-from fanin.calibration.weights import restored_on_failure
+from fanin.calibration.weights import kept, restored_on_failure
+from fanin.model import Site
 from fanin.model.view import identity
+from fanin.planning import Plan
 from fanin.probing.measuring.statistics import std_and_rms
 
 __all__ = ["LayerMethod", "scale_layers"]
@@ -33,6 +35,7 @@ def scale_layers(
     tolerance: float,
     max_iterations: int,
     orthogonal_seed: int | None,
+    pass_seed: int | None,
     only: Names,
     skip: Names,
 ) -> Calibration:
@@ -46,6 +49,7 @@ def scale_layers(
         tolerance: by what share of the target it may differ.
         max_iterations: how often a layer is scaled at most.
         orthogonal_seed: of orthogonal weights that are drawn first; None draws none.
+        pass_seed: of torch's generators in each pass; None leaves them as they are.
         only: names or globs of the layers to calibrate.
         skip: of those to leave alone.
 
@@ -57,21 +61,23 @@ def scale_layers(
     layers = layers_of(model, only=only, skip=skip)
     if method == "weight_norm":
         layers = tuple(replace(each, note=each.note or units.obstacle(each)) for each in layers)
-    running = _Running(layers, _step(method, target, tolerance, max_iterations))
-    places = [site for each in layers for site in (*(w.site for w in each.weights), *each.others)]
-    with restored_on_failure(places):
+    layers = without_fixed(layers)
+    places = [site for each in layers for site in each.places]
+    with restored_on_failure(places) as undo:
+        running = _Running(layers, _step(method, target, tolerance, max_iterations), undo)
         if orthogonal_seed is not None:
-            orthogonal_start(model, layers, seed=orthogonal_seed).apply(model)
-        visit_layers(model, batch, layers, running.calibrate)
-        for layer in layers:
-            for weight in layer.weights:
-                weight.finish()
+            running.draw(orthogonal_start(model, layers, seed=orthogonal_seed), model)
+        visit_layers(
+            model, batch, layers, running.calibrate, seed=pass_seed, prepare=running.prepare
+        )
+        running.finish()
         if not running.rows:
             raise CalibrationError(
                 "calibrate: the forward pass calls a layer with weights. Got none of "
                 f"{len(layers)}. Pass a model that has some, and calls them as modules."
             )
-        visit_layers(model, batch, layers, running.measurement(method, target, tolerance))
+        measurement = running.measurement(method, target, tolerance)
+        visit_layers(model, batch, layers, measurement, seed=pass_seed)
     never = [
         CalibrationRow(each.name, each.kind, note=each.note or "never called")
         for each in layers
@@ -84,10 +90,38 @@ def scale_layers(
 class _Running:
     """Rows in the making, by the names of layers, in the order of first calls."""
 
-    def __init__(self, layers: tuple[Layer, ...], step: Callable[[Call], CalibrationRow]) -> None:
+    def __init__(
+        self,
+        layers: tuple[Layer, ...],
+        step: Callable[[Call], CalibrationRow],
+        undo: Mapping[int, Callable[[], None]],
+    ) -> None:
         self.rows: dict[str, CalibrationRow] = {}
+        self._layers = layers
         self._step = step
+        self._undo = undo  # what restores a place, by the id of its site
+        self._draws: dict[int, Callable[[], None]] = {}  # what writes its first values
+        self._drawn: dict[object, str] = {}  # layers that have them, by identity of the place
         self._owners: dict[object, str] = {}  # of weights that are calibrated, by identity
+        self._kept = {  # layers that are left alone, by identity of what they hold
+            identity(site): each.name for each in layers if each.note for site in each.places
+        }
+
+    def draw(self, plan: Plan, model: nn.Module) -> None:
+        """Draw first values, and hold them until a layer is called: many a layer never is."""
+        plan.apply(model)
+        sites = [site for each in self._layers if not each.note for site in each.places]
+        self._draws = {id(site): kept(site) for site in sites}
+        for restore in self._undo.values():
+            restore()
+
+    def prepare(self, layer: Layer) -> None:
+        """Write a layer's first values, before its first call."""
+        if layer.note or not self._draws or self._shared(layer):
+            return
+        for site in layer.places:
+            if self._drawn.setdefault(identity(site), layer.name) == layer.name:
+                self._draws[id(site)]()
 
     def calibrate(self, call: Call) -> None:
         """Write the weights of a layer, unless there is a reason not to."""
@@ -95,9 +129,37 @@ class _Running:
         note = layer.note or self._obstacle(call)
         if note:
             self.rows[layer.name] = CalibrationRow(layer.name, layer.kind, note=note)
-            return
-        self._owners |= {identity(weight.site): layer.name for weight in layer.weights}
-        self.rows[layer.name] = self._step(call)
+        else:
+            self._owners |= {identity(weight.site): layer.name for weight in layer.weights}
+            self.rows[layer.name] = self._step(call)
+        if self.rows[layer.name].note:
+            self._take_back(call)
+
+    def _take_back(self, call: Call) -> None:
+        """A layer that is left alone does without the values that were drawn for it."""
+        layer = call.layer
+        written = {id(site): site for site in self._drawn_for(layer)}
+        if self.rows[layer.name].before is not None:
+            written |= {id(weight.site): weight.site for weight in layer.weights}
+        for place in written:
+            self._undo[place]()
+        for weight in layer.weights:
+            weight.forget()
+        if written:
+            call.repeat()
+        self._drawn = {place: name for place, name in self._drawn.items() if name != layer.name}
+
+    def finish(self) -> None:
+        """Write once more what parametrizations compute: buffers are taken back after a pass."""
+        for layer in self._layers:
+            for site in self._drawn_for(layer):
+                if site.through is not None:
+                    self._draws[id(site)]()
+            for weight in layer.weights:
+                weight.finish()
+
+    def _drawn_for(self, layer: Layer) -> list[Site]:
+        return [site for site in layer.places if self._drawn.get(identity(site)) == layer.name]
 
     def measurement(
         self, method: LayerMethod, target: float, tolerance: float
@@ -120,10 +182,16 @@ class _Running:
     def _obstacle(self, call: Call) -> str:
         if call.signal is None:
             return "its output has no floating-point numbers, or is inside a torch.func transform"
-        for weight in call.layer.weights:
+        return self._shared(call.layer)
+
+    def _shared(self, layer: Layer) -> str:
+        for weight in layer.weights:
             owner = self._owners.get(identity(weight.site))
             if owner is not None:
                 return f"its weight is that of {owner!r}"
+            owner = self._kept.get(identity(weight.site))
+            if owner is not None:
+                return f"its weight is that of {owner!r}, which is left alone"
         return ""
 
 

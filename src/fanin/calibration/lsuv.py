@@ -22,6 +22,8 @@ __all__ = ["measured_std", "orthogonal_start", "scale_layer"]
 
 _FOLLOWS = 1e-3  # d log std / d log scale, below which a scale does nothing
 _FLATTEST, _STEEPEST = 0.05, 16.0  # between which one measurement of it is believed
+_TELLING = 0.1  # change of the log scale from which roundings do not hide what it does
+_FARTHEST = 80.0  # of log scales: float32 holds e to +-88
 
 
 def scale_layer(
@@ -31,6 +33,7 @@ def scale_layer(
 
     The std of an output grows like a power of the scale, the first for a layer without biases. The
     power is measured from step to step, so that biases and products of weights cost few steps.
+    Where it is none the target is out of reach, and the weights stay as they were.
 
     Raises:
         CalibrationError: for an output that is constant or not finite.
@@ -46,6 +49,7 @@ def scale_layer(
     while abs(std / target - 1) > tolerance and len(tried) <= max_iterations:
         previous, log_std = log_scale, math.log(std)
         log_scale += (wanted - log_std) / power
+        log_scale = min(max(log_scale, -_FARTHEST), _FARTHEST)
         std = _tried(call, log_scale)
         if not 0 < std < math.inf:
             break
@@ -53,7 +57,8 @@ def scale_layer(
         if log_scale == previous:
             break
         measured = (math.log(std) - log_std) / (log_scale - previous)
-        if len(tried) == 2 and abs(measured) < _FOLLOWS:
+        is_telling = len(tried) == 2 or abs(log_scale - previous) > _TELLING
+        if is_telling and abs(measured) < _FOLLOWS:
             _tried(call, 0.0)
             note = "its output does not follow the scale of its weights"
             return CalibrationRow(layer.name, layer.kind, before, note=note)
@@ -107,7 +112,7 @@ def orthogonal_start(model: nn.Module, layers: tuple[Layer, ...], *, seed: int) 
     kept: set[object] = set()
     for layer in layers:
         is_lookup = False
-        for site in (*(weight.site for weight in layer.weights), *layer.others):
+        for site in layer.places:
             layout = layout_of(site)
             is_lookup |= layout is not None and layout.is_lookup
             is_matrix = layout is not None and layout.in_axes and layout.out_axes

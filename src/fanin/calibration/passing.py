@@ -44,23 +44,39 @@ class Call:
 
 
 def visit_layers(
-    model: nn.Module, batch: object, layers: Sequence[Layer], visit: Callable[[Call], None]
+    model: nn.Module,
+    batch: object,
+    layers: Sequence[Layer],
+    visit: Callable[[Call], None],
+    *,
+    seed: int | None = None,
+    prepare: Callable[[Layer], None] | None = None,
 ) -> None:
     """One forward pass, in the order of execution: what a visit leaves as output goes on.
 
     A later layer so gets what the earlier ones return with their new weights, and the whole model
     costs one pass and a call or two of each layer.
 
+    Args:
+        model: with values.
+        batch: that is passed through.
+        layers: whose first calls are visited.
+        visit: what is done as a layer returns.
+        seed: of torch's generators in the pass; None leaves them as they are.
+        prepare: what is done before a layer's first call.
+
     Raises:
         CalibrationError: when the pass raises; the cause is chained.
     """
-    running = _Running(visit)
+    running = _Running(visit, prepare)
     inputs = copied(batch)
     args: Sequence[Any] = inputs if isinstance(inputs, tuple | list) else (inputs,)
     kwargs: Mapping[str, Any] = {}
     if isinstance(inputs, Mapping):
         args, kwargs = (), inputs
     with undisturbed(model), torch.no_grad(), _as_written(), running.watching(layers):
+        if seed is not None:
+            _seed_generators(seed)
         try:
             model(*args, **kwargs)
         except CalibrationError:
@@ -76,10 +92,13 @@ def visit_layers(
 class _Running:
     """What hooks share during a pass."""
 
-    def __init__(self, visit: Callable[[Call], None]) -> None:
+    def __init__(
+        self, visit: Callable[[Call], None], prepare: Callable[[Layer], None] | None
+    ) -> None:
         self._visit = visit
+        self._prepare = prepare
         self._called: set[int] = set()
-        self._states: dict[int, list[Tensor]] = {}
+        self._entered: dict[int, tuple[list[Tensor], Any]] = {}  # generators and inputs
         self._is_again = False
         self._last = ""
 
@@ -95,30 +114,32 @@ class _Running:
             for layer in layers:
                 enter, leave = partial(self._enter, layer), partial(self._leave, layer)
                 module = layer.module
-                hooks.callback(module.register_forward_pre_hook(enter, prepend=True).remove)
-                hooks.callback(module.register_forward_hook(leave, with_kwargs=True).remove)
+                before = module.register_forward_pre_hook(enter, prepend=True, with_kwargs=True)
+                hooks.callback(before.remove)
+                hooks.callback(module.register_forward_hook(leave).remove)
             yield
 
-    def _enter(self, layer: Layer, module: nn.Module, args: object) -> None:
-        if not self._is_again and id(layer) not in self._called:
-            self._states[id(layer)] = _generator_states()
+    def _enter(
+        self, layer: Layer, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        if self._is_again or id(layer) in self._called:
+            return
+        if self._prepare is not None:
+            self._prepare(layer)
+        # A layer may write into its inputs: calls that repeat the first one need what it was given.
+        inputs = (args, kwargs) if layer.note else copied((args, kwargs))
+        self._entered[id(layer)] = (_generator_states(), inputs)
 
-    def _leave(
-        self,
-        layer: Layer,
-        module: nn.Module,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        output: Any,
-    ) -> Any:
+    def _leave(self, layer: Layer, module: nn.Module, _: object, output: Any) -> Any:
         if self._is_again or id(layer) in self._called:
             return None
         self._called.add(id(layer))
-        states = self._states.pop(id(layer))
+        states, inputs = self._entered.pop(id(layer))
 
         def again() -> Any:
             _set_generators(states)
             self._is_again = True
+            args, kwargs = copied(inputs)
             try:
                 return module(*args, **kwargs)
             finally:
@@ -134,6 +155,14 @@ def _generator_states() -> list[Tensor]:
     """Of the CPU and of every CUDA device that is in use."""
     cuda: Any = torch.cuda
     return [torch.get_rng_state(), *(cuda.get_rng_state_all() if cuda.is_initialized() else [])]
+
+
+def _seed_generators(seed: int) -> None:
+    """Not by `torch.manual_seed`: where CUDA is not in use yet, that would seed it once it is."""
+    torch.default_generator.manual_seed(seed)
+    cuda: Any = torch.cuda
+    if cuda.is_initialized():
+        cuda.manual_seed_all(seed)
 
 
 def _set_generators(states: Sequence[Tensor]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fanin.model import Site
 
-__all__ = ["Weight", "restored_on_failure"]
+__all__ = ["Weight", "is_frozen", "kept", "restored_on_failure"]
 
 
 @dataclass(eq=False, slots=True)
@@ -29,7 +29,7 @@ class Weight:
     @property
     def is_frozen(self) -> bool:
         """Whether training would leave it as it is."""
-        return not any(tensor.requires_grad for tensor in _stored(self.site))
+        return is_frozen(self.site)
 
     def obstacle(self) -> str:
         """Why its scale cannot be changed; empty where it can. Nothing is written."""
@@ -56,6 +56,10 @@ class Weight:
         """Write once more what a parametrization computes: its buffers count as a pass's own."""
         if self.site.through is not None and self._now is not None:
             self._write(self._now)
+        self.forget()
+
+    def forget(self) -> None:
+        """Nothing is to be written any more."""
         self._start = self._now = None
 
     @torch.no_grad()
@@ -67,22 +71,30 @@ class Weight:
             self._now = value
 
 
+def is_frozen(site: Site) -> bool:
+    """Whether training would leave what is there as it is."""
+    return not any(tensor.requires_grad for tensor in _stored(site))
+
+
 @contextmanager
-def restored_on_failure(places: Iterable[Site]) -> Iterator[None]:
+def restored_on_failure(places: Iterable[Site]) -> Iterator[Mapping[int, Callable[[], None]]]:
     """After any exception parameters at these places, and what computes them, are as before.
+
+    Yields what restores each place, by the id of its site.
 
     Memory: a copy of them.
     """
-    undo = [_kept(site) for site in places]
+    undo = {id(site): kept(site) for site in places}
     try:
-        yield
+        yield undo
     except BaseException:
-        for restore in undo:
+        for restore in undo.values():
             restore()
         raise
 
 
-def _kept(site: Site) -> Callable[[], None]:
+def kept(site: Site) -> Callable[[], None]:
+    """What writes back the values that a place, and what computes it, have now."""
     copies = [(tensor, tensor.detach().clone()) for tensor in _stored(site)]
     module, attribute = site.module, site.attribute
     if site.through is not None:  # vectors of power iterations, bases of orthogonal matrices
@@ -91,8 +103,9 @@ def _kept(site: Site) -> Callable[[], None]:
     computed = vars(module).get(attribute)
 
     def restore() -> None:
-        with torch.no_grad():
-            for tensor, copy in copies:
+        for tensor, copy in copies:
+            # Only inside may an inference tensor be written, even with what it holds.
+            with torch.inference_mode(tensor.is_inference()), torch.no_grad():
                 tensor.copy_(copy)
         if computed is not None:
             setattr(module, attribute, computed)

@@ -9,11 +9,13 @@ from typing import Annotated
 
 import typer
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-from fanin.auditing import Audit, Configuration, audit_checkpoint
+from fanin.auditing import CHECKS, Audit, Configuration, audit_checkpoint
 from fanin.auditing import audit as audit_model
 from fanin.auditing.configuration import find_configuration, load_configuration
 from fanin.auditing.finding import Severity
+from fanin.auditing.selection import chosen_checks
 from fanin.auditing.source import Source, source_of
 from fanin.cli.files import check_target, whole_file
 from fanin.cli.inputs import InputOptions, Inputs, make_inputs
@@ -193,7 +195,7 @@ def _audited(
     begun = start(request._replace(inputs=typed), make_inputs=inputs_for)
     model, inputs = begun.model.train(train), begun.inputs
     notes = start_notes(request) if checkpoint is None else load_checkpoint(model, checkpoint)
-    if inputs.value is not None:
+    if inputs.value is not None and not _lacks_memory(model):
         mode = "training" if train else "evaluation"
         notes = (f"inputs: {inputs.text}; the model is in {mode} mode", *notes)
     seed_torch(request.seed)  # for dropout
@@ -213,6 +215,11 @@ def _audited(
         ) from error
     name = ", ".join(filter(None, [title(request), start_text(request, begun.plan)]))
     return replace(found, title=name, notes=(*notes, *found.notes))
+
+
+def _lacks_memory(model: nn.Module) -> bool:
+    """Whether nothing can go in."""
+    return any(is_lazy(parameter) or parameter.is_meta for parameter in model.parameters())
 
 
 def _source(model: str) -> Source | None:
@@ -251,6 +258,7 @@ def _codes(option: str, texts: Sequence[str]) -> tuple[str, ...]:
             f"{option}: codes with commas. Got {', '.join(map(repr, texts))}. As in "
             f"{option} FAN104,FAN2."
         )
+    chosen_checks(CHECKS, select=codes, asked=option)
     return codes
 
 

@@ -24,7 +24,7 @@ def explain(
     ] = None,
 ) -> None:
     """Show the page of a check of `fanin audit`, or list all checks."""
-    if code is None or len(chosen_checks(CHECKS, select=[code])) > 1:
+    if code is None or _is_beginning(code):
         print_table(checks_table(code))
         return
     page = page_of(code)
@@ -35,6 +35,12 @@ def explain(
     from rich.markdown import Markdown
 
     console.print(Markdown(page))
+
+
+def _is_beginning(code: str) -> bool:
+    """Whether several checks' codes begin so."""
+    start = code.upper()
+    return len(start) >= 3 and sum(check.code.startswith(start) for check in CHECKS) > 1
 
 
 def checks_table(code: str | None = None) -> Table:

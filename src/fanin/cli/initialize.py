@@ -38,6 +38,7 @@ from fanin.model import sites
 from fanin.planning import Plan
 from fanin.planning.describe import observed_std
 from fanin.planning.following import Following
+from fanin.planning.predicting import output_stds
 from fanin.report import bytes_text
 
 __all__ = ["init", "plan"]
@@ -126,7 +127,7 @@ def plan(
     dtype: DtypeName = None,
     as_json: AsJson = False,
     trace: Annotated[
-        bool, typer.Option("--trace", help="Show what follows each parameter.")
+        bool, typer.Option("--trace", help="Show what follows each parameter, and predicted stds.")
     ] = False,
     batch: Batch = None,
     input_shape: InputShape = None,
@@ -156,9 +157,10 @@ def _show(request: Request, *, with_trace: bool, as_json: bool) -> None:
 
 def _with_followers(made: Plan, trace: Trace) -> str:
     content: dict[str, Any] = json.loads(made.to_json())
-    following = Following(trace, made.prefix)
+    following, predicted = Following(trace, made.prefix), output_stds(made, trace)
     for step, data in zip(made.steps, content["steps"], strict=True):
         data["followed_by"] = following(step.names)
+        data["output_std"] = predicted.get(step.name)
     return json.dumps(content)
 
 

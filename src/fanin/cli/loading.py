@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,27 @@ _SHOWN = 4  # names in a note
 
 
 def is_checkpoint(text: str) -> bool:
-    """Whether a model is a checkpoint that can be audited without building one."""
+    """Whether a model is a checkpoint that can be audited without building one.
+
+    Raises:
+        ArgumentError: for a file or a folder that is there and cannot.
+    """
     path = Path(text)
+    if not text:
+        return False
+    if path.suffix.lower() in _PICKLED and path.is_file():
+        raise ArgumentError(
+            f"audit: a file of torch.save is read into its model. Got {text!r}. Name the model, "
+            f"and say --checkpoint {text}."
+        )
+    if path.is_dir() and not any(path.glob("*.safetensors")):
+        raise ArgumentError(
+            f"audit: a folder of .safetensors files. Got no .safetensors in that folder, {text!r}. "
+            "Name another one, or a model as package.module:callable."
+        )
     if text.endswith((".safetensors", ".safetensors.index.json")) and ":" not in text:
         return True
-    return path.is_dir() and any(path.glob("*.safetensors"))
+    return path.is_dir()
 
 
 def load_checkpoint(model: nn.Module, path: Path) -> tuple[str, ...]:
@@ -70,7 +85,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         return {**tensors_in(path), **_ties(path)}
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # of the unpickler, on what is no pickle: KeyError and others
         reason = getattr(error, "strerror", None) or (
             "it is no file that torch.save wrote with nothing but tensors in it"
         )

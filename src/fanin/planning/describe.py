@@ -28,8 +28,9 @@ from fanin.fills import (
 from fanin.geometry import is_dtensor, local_tensor
 from fanin.model import Site, buffers, sites
 from fanin.planning.following import Following
+from fanin.planning.predicting import output_stds
 from fanin.planning.step import Step
-from fanin.report import Column, Table
+from fanin.report import Column, Table, number_text
 
 if TYPE_CHECKING:
     from fanin.flow import Trace
@@ -57,10 +58,11 @@ def plan_table(plan: Plan, model: nn.Module | None, trace: Trace | None) -> Tabl
         Column("distribution"),
         Column("std", "right"),
         *([Column("observed", "right")] if model is not None else []),
-        *([Column("followed by")] if trace is not None else []),
+        *([Column("followed by"), Column("output std", "right")] if trace is not None else []),
         Column("rule", optional=True),
     ]
     following = Following(trace, plan.prefix) if trace is not None else None
+    predicted = output_stds(plan, trace, model) if trace is not None else {}
     held: tuple[Site, ...] = ()
     if model is not None:
         held = (*sites(model, prefix=plan.prefix), *buffers(model, prefix=plan.prefix))
@@ -70,7 +72,10 @@ def plan_table(plan: Plan, model: nn.Module | None, trace: Trace | None) -> Tabl
         tensor = tensors.get(step.name)
         observed = [_number(observed_std(tensor)) if tensor is not None else "-"]
         observed = observed if model is not None else []
-        next_in_line = [", ".join(following(step.names)) or "-"] if following else []
+        next_in_line = []
+        if following:
+            next_in_line = [", ".join(following(step.names)) or "-"]
+            next_in_line.append(number_text(predicted.get(step.name)))
         rows.append((*_cells(step), *observed, *next_in_line, step.rule))
     notes = [f"tied: {' = '.join(step.names)}" for step in plan.steps if step.aliases]
     notes += [f"{step.name}: {step.note}" for step in plan.steps if step.note]

@@ -21,6 +21,7 @@ from fanin.probing.measuring.isolation import undisturbed
 from fanin.probing.measuring.modules import Watched, watched
 from fanin.probing.measuring.tensors import copied, tensors_in
 from fanin.probing.measuring.weights import computed_weights, gradient_rms, weight_rows
+from fanin.probing.predicted import with_predictions
 from fanin.probing.signal_report import SignalReport
 
 __all__ = ["probe"]
@@ -33,6 +34,7 @@ def probe(
     loss: Callable[[Any], Tensor] | None = None,
     backward: bool = True,
     plan: Plan | None = None,
+    predict: bool | None = None,
     stop_at_nonfinite: bool = False,
 ) -> SignalReport:
     """How signals and gradients fare in a model: one forward and one backward pass, measured.
@@ -61,6 +63,8 @@ def probe(
             -1, the same at every call.
         backward: whether to run the backward pass.
         plan: what the weights were meant to be, to compare with.
+        predict: whether to trace the model and state beside each measured std what the plan leads
+            to; by default for plans that came from a trace, as those of `auto`.
         stop_at_nonfinite: end the forward pass after the first call that returns NaN or infinity.
             That call's row states its input's statistics in any case.
 
@@ -83,6 +87,11 @@ def probe(
     """
     model = checked_model(model)
     check_plan(plan, model)
+    if predict and plan is None:
+        raise ArgumentError(
+            "probe: predictions follow from a plan. Got predict=True without one. Pass plan=, "
+            "which fanin.plan and fanin.initialize return."
+        )
     modules = watched(model)
     capture = Capture(modules, gradients=backward, stop_at_nonfinite=stop_at_nonfinite)
     passes = _Passes(model, capture)
@@ -95,8 +104,12 @@ def probe(
         passes.notes.append(f"no gradients of weights that are computed: {some(computed)}")
     if not passes.has_stopped:
         passes.notes += _never_called(modules, capture.called, passes.gradients)
+    rows = capture.rows()
+    if plan is not None and (plan.is_traced if predict is None else predict):
+        rows, said = with_predictions(rows, model, plan, inputs)
+        passes.notes += said
     return SignalReport(
-        rows=capture.rows(),
+        rows=rows,
         weights=weight_rows(model, plan, passes.gradients),
         loss=passes.loss,
         title=module_type(model).__name__,

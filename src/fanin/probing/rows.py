@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["Histogram", "SignalRow", "Statistics", "WeightRow"]
+__all__ = ["Expected", "Histogram", "SignalRow", "Statistics", "WeightRow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,15 @@ class Statistics:
 
 
 @dataclass(frozen=True, slots=True)
+class Expected:
+    """The std of an output that a plan leads to: median over draws, and where 95 % of them are."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class SignalRow:
     """One call of a module, or of an activation that is a plain function.
 
@@ -75,6 +84,7 @@ class SignalRow:
         gradient: of the loss with respect to what it returned; None without a backward pass, or
             where none arrives.
         input: of what it got, for the first row that is not finite.
+        expected: of the output's std, where a prediction was asked for.
     """
 
     index: int
@@ -86,6 +96,14 @@ class SignalRow:
     output: Statistics
     gradient: Statistics | None = None
     input: Statistics | None = None
+    expected: Expected | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """Measured over predicted std; None without a prediction, or of 0."""
+        if self.expected is None or not self.expected.median:
+            return None
+        return self.output.std / self.expected.median
 
     @property
     def label(self) -> str:

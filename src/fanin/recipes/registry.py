@@ -10,6 +10,7 @@ from typing import Any
 from fanin.errors import ArgumentError, UnknownNameError, one_of
 from fanin.initializers.text import read_call
 from fanin.planning import Recipe
+from fanin.recipes.auto import auto
 from fanin.recipes.bert import bert
 from fanin.recipes.dcgan import dcgan
 from fanin.recipes.gpt2 import gpt2
@@ -29,6 +30,7 @@ __all__ = ["RECIPES", "build_recipe", "get_recipe", "known_recipes"]
 
 # The versions of each recipe, oldest first: the builder of version n is at n - 1.
 _VERSIONS: dict[str, tuple[Callable[..., Recipe], ...]] = {
+    "auto": (auto,),
     "bert": (bert,),
     "dcgan": (dcgan,),
     "gpt2": (gpt2,),

@@ -8,6 +8,7 @@ from torch import nn
 
 import fanin
 from fanin.auditing import CHECKS, Audit, audit
+from fanin.auditing.allowance import Allowance
 from fanin.auditing.numbers import SAMPLE, numbers_of
 from fanin.errors import ArgumentError, ProbeError, UnknownNameError
 
@@ -41,6 +42,24 @@ def test_an_unknown_code_names_the_nearest(option: str) -> None:
         audit(constant(), **{option: "FAN104"})
 
 
+def test_an_unknown_code_is_answered_in_a_line() -> None:
+    with pytest.raises(UnknownNameError, match="Got 'FAN999'") as caught:
+        audit(constant(), select=["FAN999"])
+    assert len(str(caught.value)) < 200
+    assert str(caught.value).endswith("`fanin list checks` shows all.")
+
+
+def test_globs_of_allowances_close_their_brackets() -> None:
+    with pytest.raises(ArgumentError, match=r"closes its brackets\. Got 'a\[\.weight'"):
+        Allowance(("FAN104",), ("a[.weight",), "so")
+    assert Allowance(("FAN104",), ("a.[0-3].weight", "re:a[.]b"), "so").reason == "so"
+
+
+def test_a_batch_does_not_go_into_a_model_without_values() -> None:
+    found = audit(nn.Linear(4, 4, device="meta"), torch.randn(2, 4))
+    assert found.notes == ("nothing went in: some parameters have no values yet",)
+
+
 def test_json_is_read_back() -> None:
     found = audit(constant(), torch.randn(4, 16))
     assert Audit.from_json(found.to_json()) == found
@@ -67,6 +86,10 @@ def test_errors_say_what_to_do() -> None:
         audit({})
     with pytest.raises(ArgumentError, match="Got loss= without inputs"):
         audit(constant(), loss=torch.sum)
+    with pytest.raises(ArgumentError, match=r"audit: plan= is a Plan\. Got 'kaiming'"):
+        audit(constant(), plan="kaiming")
+    with pytest.raises(ArgumentError, match=r"select= is a list of codes or names\. Got \[1\]"):
+        audit(constant(), select=[1])
     with pytest.raises(ProbeError, match="the forward pass runs through"):
         audit(constant(), torch.randn(4, 3))
 

@@ -16,6 +16,7 @@ import fanin
 from fanin.auditing.chains import chains
 from fanin.auditing.distances import distance, distance_limit, is_spread, two_sample_distance
 from fanin.auditing.evidence import gather
+from fanin.auditing.numbers import numbers_of
 from fanin.auditing.provenance import (
     default_std,
     drawn_with,
@@ -26,7 +27,6 @@ from fanin.auditing.provenance import (
     schemes,
     torch_fans,
 )
-from fanin.auditing.weights import numbers_of
 from fanin.fills import Constant, Normal, TruncNormal, Uniform
 from fanin.geometry import Fans
 

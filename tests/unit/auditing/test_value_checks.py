@@ -210,6 +210,16 @@ def test_near_misses_are_healthy(build: Callable[[], nn.Module]) -> None:
     assert found(build()).findings == ()
 
 
+def test_zeros_below_a_bias_that_was_set_are_a_note() -> None:
+    """Offsets of deformable attention start on a grid."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(32, 16), nn.Linear(16, 8), nn.Linear(8, 4))
+    nn.init.zeros_(model[1].weight)
+    assert [(each.code, each.severity) for each in found(model).findings] == [("FAN103", "warning")]
+    model[1].bias.data = torch.arange(8.0)
+    assert [(each.code, each.severity) for each in found(model).findings] == [("FAN103", "note")]
+
+
 def test_known_choices_are_notes() -> None:
     """Zero heads, zero ends of branches, ICNR and the prior of rare classes."""
     torch.manual_seed(0)
@@ -309,7 +319,8 @@ def test_a_checkpoint_without_its_model() -> None:
     """Names and values alone: no check needs a module."""
     from fanin.auditing.audit import examine
     from fanin.auditing.evidence import Evidence
-    from fanin.auditing.weights import Weight, numbers_of
+    from fanin.auditing.numbers import numbers_of
+    from fanin.auditing.weights import Weight
 
     tensors = {"a.weight": torch.full((8, 8), torch.nan), "b.lora_A.weight": torch.zeros(2, 8)}
     tensors |= {"b.lora_B.weight": torch.zeros(8, 2)}

@@ -14,8 +14,8 @@ from fanin.auditing.checks.truncation import outside
 from fanin.auditing.distances import distance, distance_limit, is_spread, two_sample_distance
 from fanin.auditing.evidence import Evidence
 from fanin.auditing.finding import Check, Symptom
+from fanin.auditing.numbers import numbers_of
 from fanin.auditing.planned import Planned, name_in_plan, planned_pieces, steps_by_name
-from fanin.auditing.weights import numbers_of
 from fanin.drawing.dispatch import draw
 from fanin.fills import (
     Constant,

@@ -8,9 +8,9 @@ import torch
 
 from fanin.auditing.evidence import Evidence
 from fanin.auditing.finding import Check, Symptom
+from fanin.auditing.numbers import Numbers
 from fanin.auditing.plausible import is_trained
 from fanin.auditing.remedy import draw_again
-from fanin.auditing.weights import Numbers
 from fanin.report import number_text
 
 __all__ = ["CLAMPED_CHECKS", "piled"]

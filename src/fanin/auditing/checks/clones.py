@@ -22,6 +22,7 @@ _ENTRIES = 16
 _DISTINCT, _FEW = 0.5, 100
 """Random entries differ: half of them, or 100 where the dtype has no more."""
 
+_ENDS = torch.tensor([0.05, 0.95])  # quantiles beyond which values are cut off
 _SMOOTH = 0.7
 """Correlation of neighbours in tables of sines, ramps and filters; of n random entries 0 ± 1/√n."""
 
@@ -97,6 +98,8 @@ def _is_smooth(tensor: Tensor, dim: int) -> bool:
         tensor = tensor.narrow(axis, 0, min(size, 256 if axis == dim else 8))
     values = torch.view_as_real(tensor) if tensor.is_complex() else tensor
     values = values.to("cpu", torch.float64)
+    # Ends of a curve that is steep there alone would outweigh all the rest.
+    values = values.clamp(*torch.quantile(values.flatten(), _ENDS.to(values)).tolist())
     values = values - values.mean()
     variance = float(values.square().mean())
     lower, upper = (values.narrow(dim, start, values.shape[dim] - 1) for start in (0, 1))

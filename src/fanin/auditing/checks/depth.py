@@ -20,7 +20,7 @@ _LOST = 1e-3
 
 def _default_deep(evidence: Evidence) -> Iterator[Symptom]:
     for links in chains(evidence):
-        if not is_default_chain(links):
+        if not is_default_chain(evidence, links):
             continue
         left = math.prod(link.bounds[1] for link in links)
         if left >= _LOST:
@@ -40,17 +40,17 @@ def _default_deep(evidence: Evidence) -> Iterator[Symptom]:
         )
 
 
-def is_default_chain(links: Sequence[Link]) -> bool:
+def is_default_chain(evidence: Evidence, links: Sequence[Link]) -> bool:
     """Whether weights of a chain are those that torch's constructors draw, but for one or two."""
-    default = sum(_is_default(link) for link in links)
+    limit = evidence.budget.deviations(len(evidence.weights))
+    default = sum(_is_default(link, limit) for link in links)
     return default >= 3 and default >= len(links) - 2
 
 
-def _is_default(link: Link) -> bool:
+def _is_default(link: Link, limit: float) -> bool:
     weight = link.weight
     std = default_std(weight)
-    # Not a test: six standard errors only keep a small layer from looking like something else.
-    drawn = drawn_with(weight.numbers, weight.tensor.dtype, deviations=6)
+    drawn = drawn_with(weight.numbers, weight.tensor.dtype, deviations=limit)
     if std is None:
         return False
     if drawn is None:  # too few entries to tell
@@ -68,5 +68,6 @@ DEPTH_CHECKS = (
         "The default's variance is 1 / (3 fan_in), a sixth of what ReLU needs: outputs of a deep "
         "net come to depend on its biases alone, and gradients of its first layers vanish.",
         _default_deep,
+        is_statistical=True,
     ),
 )

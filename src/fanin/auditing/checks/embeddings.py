@@ -30,7 +30,7 @@ _SCALES = (
     "lm_head_multiplier",
     "dim_model_base",
 )
-_SCALED_MODELS = ("t5", "mt5", "umt5", "longt5", "switch_transformers", "pop2piano", "udop")
+_SCALED_MODELS = ("t5", "umt5", "longt5", "switch_transformers", "pop2piano", "udop")
 """Models of transformers that multiply by ``d_model ** -0.5`` before a tied head."""
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from fanin.auditing.code import expression
 from fanin.auditing.evidence import Evidence
 from fanin.auditing.finding import Check, Severity, Symptom
 from fanin.auditing.signals import Signals
 from fanin.auditing.weights import Weight
+from fanin.auditing.zero_factors import listed
 
 __all__ = ["GRADIENT_CHECKS"]
 
@@ -36,14 +37,27 @@ def _without_gradient(evidence: Evidence) -> Iterator[Symptom]:
             "error" if len(unused) == len(trained) else None,
         )
     if zero:
-        factor = next((w.name for w in evidence.weights if _is_zero_factor(w)), None)
+        yield from _zeros(zero, signals.unblocked.causes)
+
+
+def _zeros(weights: list[Weight], causes: Mapping[str, tuple[str, ...]]) -> Iterator[Symptom]:
+    """Apart: those that zero factors alone keep waiting, and those that nothing explains."""
+    lost = [weight for weight in weights if weight.name not in causes]
+    waiting = [weight for weight in weights if weight.name in causes]
+    if lost:
         yield _symptom(
-            zero,
-            "its gradient is exactly 0" + (f", as {factor!r} is 0" if factor else ""),
-            "nothing, if that zero is meant: the first step moves it, the second the others"
-            if factor
-            else "look for a product with 0, a mask, round() or detach() behind it",
-            "note" if factor else None,
+            lost,
+            "its gradient is exactly 0",
+            "look for a product with 0, a mask, round() or detach() behind it",
+            None,
+        )
+    if waiting:
+        factors = tuple(dict.fromkeys(name for w in waiting for name in causes[w.name]))
+        yield _symptom(
+            waiting,
+            f"its gradient is exactly 0, as {listed(factors)} is 0",
+            "nothing, if that zero is meant: the first step moves it, the second the others",
+            "note",
         )
 
 
@@ -98,11 +112,6 @@ def _is_trained(weight: Weight) -> bool:
 def _is_all_zero(signals: Signals, weight: Weight) -> bool:
     idle, units = signals.arrived.get(weight.name, (0, 1))
     return idle == units
-
-
-def _is_zero_factor(weight: Weight) -> bool:
-    """A matrix or a scale of zeros: what is before it gets no gradient."""
-    return weight.numbers.is_zero and (len(weight.shape) > 1 or weight.attribute == "weight")
 
 
 GRADIENT_CHECKS = (

@@ -7,15 +7,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from torch import nn
+from torch import Tensor, nn
 
+from fanin.auditing.checks.orthogonal import gram
+from fanin.auditing.code import expression
 from fanin.auditing.evidence import Evidence
 from fanin.auditing.finding import Check, Severity, Symptom
+from fanin.auditing.matrices import matrices
 from fanin.auditing.plausible import is_trained
 from fanin.auditing.provenance import (
     Drawn,
     default_std,
     drawn_with,
+    healthy_stds,
     initializer_of,
     is_librarys_own,
     is_random,
@@ -35,6 +39,8 @@ _TELLING = 1.15  # a std that is off by less is as good as the right one
 _SHARP, _VAGUE = 1.2, 2.0  # high / low of a std that tells alone, and of one among others
 _ERROR = 0.08  # of the std of all members together; published schemes are further apart
 _ROUNDING = 0.01  # of bfloat16
+_VECTORS, _FEWEST = 32, 16  # that are compared with each other
+_RIGHT_ANGLES = 0.25  # of the cosines of random ones, of which no 16 vectors come near it
 
 
 @dataclass(frozen=True)
@@ -46,12 +52,14 @@ class _Suspect:
         fans: that its module states.
         wrong: std of the schemes that would show that the shape's fans were taken, by name.
         right: std of what explains the weight without that.
+        thirds: dim along which its name says that q, k and v lie; None where the module does.
     """
 
     weight: Weight
     fans: Fans
     wrong: dict[str, float]
     right: tuple[float, ...]
+    thirds: int | None = None
 
 
 def _swapped(evidence: Evidence) -> Iterator[Symptom]:
@@ -67,7 +75,10 @@ def _ungrouped(evidence: Evidence) -> Iterator[Symptom]:
 
 def _packed(evidence: Evidence) -> Iterator[Symptom]:
     suspects = [each for w in evidence.weights if (each := _as_packed(w)) is not None]
-    yield from _symptoms(evidence, suspects, "as if all parts were one matrix")
+    orthogonal = [each for each in suspects if _is_orthogonal(each.weight.tensor)]
+    yield from _one_orthogonal(evidence, [each for each in orthogonal if each.weight.parts])
+    others = [each for each in suspects if each not in orthogonal]
+    yield from _symptoms(evidence, others, "as if all parts were one matrix")
 
 
 def _as_transposed(weight: Weight) -> _Suspect | None:
@@ -95,11 +106,12 @@ def _as_grouped(weight: Weight) -> _Suspect | None:
     if layout is None or layout.groups == 1:
         return None
     wrong = _of(schemes(torch_fans(weight.shape)), "fan_out", "xavier")
-    return _Suspect(weight, layout.fans, wrong, _own(weight, schemes(layout.fans).values()))
+    return _Suspect(weight, layout.fans, wrong, _own(weight, healthy_stds(layout.fans)))
 
 
-# Linear layers that transformers, timm and others call so hold queries, keys and values.
-_QKV = frozenset({"qkv", "Wqkv", "c_attn", "in_proj", "qkv_proj", "query_key_value", "to_qkv"})
+# Layers, or parameters, that transformers, timm and others call so hold queries, keys and values.
+_QKV = frozenset({"c_attn", "in_proj", "in_proj_weight", "query_key_value"})
+_QKV_WITHIN = ("qkv", "kqv")
 
 
 def _as_packed(weight: Weight) -> _Suspect | None:
@@ -112,21 +124,76 @@ def _as_packed(weight: Weight) -> _Suspect | None:
     except LayoutError:  # parts of different fans
         return None
     wrong = _of(schemes(torch_fans(weight.shape)), "fan_out", "xavier")
-    right = tuple(schemes(fans).values())
+    # A gain below 1, as relu squared has, follows no gate, no query and no key.
+    right = healthy_stds(fans, least=1.0)
     is_own = weight.kind is nn.MultiheadAttention
-    return _Suspect(weight, fans, wrong, right if is_own else _own(weight, right))
+    thirds = None if weight.parts else layout.part_dim
+    return _Suspect(weight, fans, wrong, right if is_own else _own(weight, right), thirds)
 
 
 def _with_parts(weight: Weight) -> Layout | None:
     layout = weight.layout
-    if layout is None or not weight.is_matrix or len(layout.shape) != 2 or layout.is_lookup:
+    if layout is None and len(weight.shape) == 2 and weight.site is not None:
+        layout = Layout.linear(*weight.shape)  # a parameter of a custom module, by its name
+    if layout is None or len(layout.shape) != 2 or layout.is_lookup:
+        return None
+    if not (layout.in_axes and layout.out_axes):
         return None
     if layout.parts:
         return layout
-    owner = weight.name.rpartition(".")[0].rpartition(".")[2]
     (inputs,), (outputs,) = layout.in_axes, layout.out_axes
-    is_three = owner in _QKV and layout.shape[outputs] == 3 * layout.shape[inputs]
-    return layout.packed(("q", "k", "v"), dim=outputs) if is_three else None
+    is_three = layout.shape[outputs] == 3 * layout.shape[inputs]
+    is_packed = is_three and any(_holds_qkv(name) for name in weight.name.split(".")[-2:])
+    return layout.packed(("q", "k", "v"), dim=outputs) if is_packed else None
+
+
+def _holds_qkv(name: str) -> bool:
+    """Whether a module or a parameter is called as one that holds queries, keys and values."""
+    return name in _QKV or any(mark in name.lower() for mark in _QKV_WITHIN)
+
+
+def _is_orthogonal(tensor: Tensor) -> bool:
+    """Whether all of it together is: the vectors along its shorter side meet at right angles."""
+    if tensor.ndim != 2 or not tensor.dtype.is_floating_point:
+        return False
+    vectors = tensor if tensor.shape[0] <= tensor.shape[1] else tensor.T
+    if len(vectors) < _FEWEST:
+        return False
+    found = gram(vectors[:_VECTORS])
+    return found is not None and found.cosine < _RIGHT_ANGLES
+
+
+def _one_orthogonal(evidence: Evidence, suspects: Sequence[_Suspect]) -> Iterator[Symptom]:
+    """Stacked parts that are orthogonal as one, and not each: more rows than inputs."""
+    found: dict[tuple[int, ...], list[_Suspect]] = {}
+    for each in suspects:
+        shortened = math.sqrt(_longest_part(each.weight) / max(each.weight.shape))
+        parts = (matrix.tensor for matrix in matrices(each.weight))
+        if (
+            shortened < 1 / _TELLING
+            and is_trained(each.weight)
+            and not any(_is_orthogonal(part) for part in parts)  # orthogonal parts are it together
+        ):
+            found.setdefault(each.weight.shape, []).append(each)
+    for (rows, columns), members in found.items():
+        names = tuple(each.weight.name for each in members)
+        numbers = members[0].weight.numbers
+        factor = math.sqrt(_longest_part(members[0].weight) / max(rows, columns))
+        count = len(members[0].weight.parts)
+        yield Symptom(
+            names,
+            f"one orthogonal matrix of ({rows}, {columns}), std {number_text(numbers.rms)}: none "
+            f"of its {count} parts is orthogonal",
+            f"std {number_text(numbers.rms / factor)}, each part orthogonal: this one is "
+            f"{times_text(factor)}",
+            draw_again(evidence, names, "orthogonal()"),
+            {"std": numbers.rms, "expected_std": numbers.rms / factor, "factor": factor},
+        )
+
+
+def _longest_part(weight: Weight) -> int:
+    """The longer side of a part."""
+    return max(max(layout.shape) for _, layout, _ in weight.parts)
 
 
 def _prefers_fan_out(evidence: Evidence) -> bool:
@@ -161,9 +228,10 @@ def _symptoms(evidence: Evidence, suspects: Sequence[_Suspect], how: str) -> Ite
         left = [pair for pair in left if pair not in members]
         default = [pair for pair in members if _is_torchs(pair[0], scheme)]
         others = [pair for pair in members if pair not in default]
-        if others:
-            is_own = is_librarys_own(evidence.model, scheme)
-            yield _symptom(evidence, scheme, others, how, "note" if is_own else None)
+        is_own = is_librarys_own(evidence.model, scheme)
+        for thirds in dict.fromkeys(each.thirds for each, _ in others):
+            alike = [pair for pair in others if pair[0].thirds == thirds]
+            yield _symptom(evidence, scheme, alike, how, "note" if is_own else None)
         if default:
             by = f"{how}, as torch's constructor draws it"
             yield _symptom(evidence, scheme, default, by, "note")
@@ -208,10 +276,20 @@ def _symptom(
         names,
         f"std {number_text(drawn.std)}: {scheme} with {_text(taken)}, {how}",
         f"std {number_text(right)}, with {_text(fans)}: this one is {times_text(wrong / right)}",
-        draw_again(evidence, names, initializer_of(scheme, drawn.family)),
+        _again(evidence, names, initializer_of(scheme, drawn.family), first.thirds),
         {"std": drawn.std, "expected_std": right, "factor": wrong / right},
         severity,
     )
+
+
+def _again(evidence: Evidence, names: Sequence[str], initializer: str, thirds: int | None) -> str:
+    """A call; a loop where no module states the parts."""
+    if thirds is None:
+        return draw_again(evidence, names, initializer)
+    function, _, arguments = initializer.removesuffix(")").partition("(")
+    filled = f"fanin.init.{function}_(part{', ' if arguments else ''}{arguments})"
+    thirds_of = [f"*{expression(name)}.data.chunk(3, dim={thirds})" for name in names]
+    return f"for part in [{', '.join(thirds_of)}]: {filled}"
 
 
 def _is_torchs(suspect: _Suspect, scheme: str) -> bool:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import torch
+from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
 from fanin.auditing.code import expression
 from fanin.auditing.evidence import Evidence
 from fanin.auditing.finding import Check, Severity, Symptom
+from fanin.auditing.numbers import numbers_of
 from fanin.auditing.unwritten import traces_of
 from fanin.auditing.weights import Weight
 from fanin.report import number_text
@@ -74,12 +77,22 @@ def _fault(buffer: Weight) -> tuple[str, str, Severity | None] | None:
     if not numbers.count:
         return None
     is_variance = _is_norm(buffer) and buffer.attribute == "running_var"
-    traces = None if numbers.is_constant else traces_of(buffer.tensor, numbers)
+    if not _is_norm(buffer) and _is_constant(buffer):
+        return None  # a limit that is still open, as of observers: a smallest value of inf
+    rest = _unmarked(buffer.tensor) if _has_marks(buffer) else buffer.tensor
+    ordinary = numbers if rest is buffer.tensor else numbers_of(rest)
+    traces = None if ordinary.is_constant else traces_of(rest, ordinary)
     is_tiny = is_variance and traces is not None and numbers.low >= 0  # of channels that died
     if traces is not None and traces.is_certain and not is_tiny:
         return traces.observed, "values that were written", None
-    if numbers.not_finite and not _masks(buffer):
+    if numbers.not_finite and (_is_norm(buffer) or _has_nan(buffer.tensor)):
         return f"{numbers.not_finite} of {numbers.count} entries are not finite", "numbers", None
+    if numbers.high == math.inf:
+        return (
+            "entries of inf beside numbers",
+            "numbers, or -inf in what is added to scores",
+            "note",
+        )
     if not is_variance:
         return None
     if numbers.low < 0 or numbers.high > _VARIANCE:
@@ -99,12 +112,44 @@ def _is_norm(buffer: Weight) -> bool:
     return isinstance(buffer.module, _NormBase)
 
 
-def _masks(buffer: Weight) -> bool:
-    """Whether all that is not finite is -inf, next to one number: a mask of scores."""
+def _is_constant(buffer: Weight) -> bool:
+    """Whether all of it is one number, be it infinite."""
     numbers = buffer.numbers
-    finite = numbers.sample
-    is_one = not finite.numel() or bool((finite == finite[0]).all())
-    return is_one and numbers.low == -math.inf and not bool(buffer.tensor.isnan().any())
+    return numbers.count > 0 and numbers.low == numbers.high and not _has_nan(buffer.tensor)
+
+
+_MARKS = (
+    -math.inf,
+    *(
+        torch.finfo(each).min
+        for each in (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+    ),
+    *(-(10.0**k) for k in range(4, 39)),
+)
+"""What is added to scores of places that are masked: -inf, a dtype's smallest number, or a power of
+ten."""
+
+
+def _has_marks(buffer: Weight) -> bool:
+    """Whether its smallest entry is one, as its dtype rounds it."""
+    dtype = buffer.tensor.dtype if buffer.tensor.dtype.itemsize > 1 else torch.float32
+    marks = torch.tensor(_MARKS, dtype=torch.float64).to(dtype)
+    return bool((marks == torch.tensor(buffer.numbers.low, dtype=dtype)).any())
+
+
+def _unmarked(tensor: Tensor) -> Tensor:
+    """The entries above the mark of a mask: its zeros, or biases that were merged with it."""
+    values = _wide(tensor)
+    return tensor[values > values[~values.isnan()].min()]
+
+
+def _has_nan(tensor: Tensor) -> bool:
+    return bool(_wide(tensor).isnan().any())
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """float32 for dtypes of one byte, which cannot be compared."""
+    return tensor.float() if tensor.dtype.itemsize < 2 else tensor
 
 
 LEFTOVER_CHECKS = (

@@ -5,21 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import torch
-from torch import Tensor
-
 from fanin.auditing.code import expression
 from fanin.auditing.evidence import Evidence
 from fanin.auditing.finding import Check, Symptom
+from fanin.auditing.signals import is_same, output_of
+from fanin.auditing.zero_factors import listed
 from fanin.report import number_text
 
 __all__ = ["OUTPUT_CHECKS"]
 
 _SURPLUS = 2.0
 """Nats above ln(classes) that are too much: logits of std 2 (see `_first_loss`)."""
-
-_SAME = 4.0
-"""Rounding errors by which outputs of one value may differ."""
 
 
 def _first_loss(evidence: Evidence) -> Iterator[Symptom]:
@@ -48,38 +44,26 @@ def _first_loss(evidence: Evidence) -> Iterator[Symptom]:
 
 
 def _same_outputs(evidence: Evidence) -> Iterator[Symptom]:
-    assert evidence.signals is not None
-    outputs, given = evidence.signals.outputs, evidence.signals.given
-    if outputs is None or given is None or not _is_batch(outputs, given):
+    signals = evidence.signals
+    assert signals is not None
+    outputs = signals.outputs
+    if outputs is None or not signals.is_same:
         return
-    if _varies(given) <= 0 or not bool(outputs.isfinite().all()):
-        return
-    varies, size = _varies(outputs), float(outputs.double().abs().max())
-    if varies > _SAME * torch.finfo(outputs.dtype).eps * size:
-        return
-    is_meant = size == 0 and evidence.signals.report.verdict.is_healthy
+    size = float(outputs.double().abs().max())
+    without_zeros = output_of(signals.unblocked.output)
+    is_meant = without_zeros is not None and not is_same(without_zeros, signals.given)
+    zeros = listed(signals.unblocked.zeros)
     yield Symptom(
         ("",),
         f"{len(outputs)} different inputs give "
         + (f"one output, of largest entry {number_text(size)}" if size else "outputs of 0"),
         "outputs that tell the inputs apart",
-        "none, if the last layer is meant to start at 0"
+        f"none, if {zeros} is meant to start at 0: the first step moves it"
         if is_meant
         else 'fanin.initialize(model, "kaiming"), and fanin.probe(model, inputs) to see where',
         {"inputs": len(outputs), "largest": size},
         "note" if is_meant else None,
     )
-
-
-def _is_batch(outputs: Tensor, given: Tensor) -> bool:
-    has_dims = outputs.dim() > 1 and given.dim() > 1
-    return has_dims and outputs.shape[0] == given.shape[0] > 1
-
-
-def _varies(tensor: Tensor) -> float:
-    """The largest difference of an entry between two samples."""
-    values = tensor.double()
-    return float((values.amax(0) - values.amin(0)).max())
 
 
 OUTPUT_CHECKS = (

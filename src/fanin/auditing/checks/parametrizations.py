@@ -18,9 +18,9 @@ from fanin.auditing.finding import Check, Severity, Symptom
 from fanin.auditing.plausible import varies
 from fanin.auditing.remedy import redraw
 from fanin.auditing.weights import Weight
-from fanin.report import number_text, times_text
+from fanin.report import number_text
 
-__all__ = ["PARAMETRIZATION_CHECKS"]
+__all__ = ["PARAMETRIZATION_CHECKS", "is_hooked", "normalised_dim"]
 
 _APART = 1e-2
 """Share of its size by which an attribute may differ from what it is computed as: rounding in
@@ -45,7 +45,7 @@ def _written_past(evidence: Evidence) -> Iterator[Symptom]:
             continue
         norm = _excess(weight)
         if norm > _LOOSE:
-            severity: Severity = "note" if _is_hooked(weight) else "warning"
+            severity: Severity = "note" if is_hooked(weight) else "warning"
             loose.setdefault(severity, []).append((weight.name, norm))
     for (reason, severity), places in found.items():
         names = tuple(name for name, _ in places)
@@ -63,13 +63,20 @@ def _written_past(evidence: Evidence) -> Iterator[Symptom]:
         factor = max(norm for _, norm in places)
         yield Symptom(
             names,
-            f"a spectral norm of up to {number_text(factor)} ({times_text(factor)}) in eval mode: "
-            "its singular vectors belong to another weight",
+            f"a spectral norm of up to {number_text(factor)} in eval mode: its singular vectors "
+            f"are {_whose(severity)}",
             "a spectral norm of 1",
             redraw(names),
             {"norm": factor},
             severity,
+            "It is divided by an estimate that is too small until forwards in train mode have "
+            "turned the vectors: before that, in eval mode, its outputs are too large.",
         )
+
+
+def _whose(severity: Severity) -> str:
+    """A hook begins with vectors drawn at random; a parametrization turns them at once."""
+    return "not its own yet" if severity == "note" else "those of another weight"
 
 
 class _Stale(NamedTuple):
@@ -106,7 +113,7 @@ def _stale(weight: Weight) -> _Stale | None:
 
 def _excess(weight: Weight) -> float:
     """A lower bound of the spectral norm of a spectrally normalised weight; 0 for others."""
-    dim = _normalised_dim(weight)
+    dim = normalised_dim(weight)
     if dim is None or weight.tensor.ndim < 2:
         return 0.0
     matrix = weight.tensor.movedim(dim, 0).flatten(1).float()
@@ -119,8 +126,10 @@ def _excess(weight: Weight) -> float:
     return math.sqrt(float(torch.linalg.vector_norm(vector)))
 
 
-def _normalised_dim(weight: Weight) -> int | None:
-    assert weight.site is not None
+def normalised_dim(weight: Weight) -> int | None:
+    """The dim of the rows of a spectrally normalised weight; None for others."""
+    if weight.site is None:
+        return None
     module, attribute = weight.site.module, weight.site.attribute
     for hook in module._forward_pre_hooks.values():
         if isinstance(hook, SpectralNorm) and hook.name == attribute:
@@ -133,11 +142,14 @@ def _normalised_dim(weight: Weight) -> int | None:
     return None
 
 
-def _is_hooked(weight: Weight) -> bool:
-    """Whether a hook computes it: it starts with vectors drawn at random, and turns them slowly."""
-    assert weight.site is not None
-    held = vars(weight.site.module).get(weight.site.attribute)
-    return isinstance(held, Tensor)
+def is_hooked(weight: Weight) -> bool:
+    """Whether a spectral norm's hook computes it.
+
+    It starts with vectors drawn at random, and every forward in train mode turns them a little.
+    """
+    if weight.site is None or normalised_dim(weight) is None:
+        return False
+    return isinstance(vars(weight.site.module).get(weight.site.attribute), Tensor)
 
 
 PARAMETRIZATION_CHECKS = (
@@ -145,7 +157,7 @@ PARAMETRIZATION_CHECKS = (
         "FAN110",
         "past-parametrization",
         "error",
-        "a weight that is computed from others was written, and they were not",
+        "a weight that is computed from others was written past them, or with old vectors",
         "The next forward computes the weight anew: what was written is lost.",
         _written_past,
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -38,29 +38,46 @@ _LAST = frozenset(
 
 def _unscaled(evidence: Evidence) -> Iterator[Symptom]:
     for stack in _stacks(evidence):
-        last, other = stack.last, stack.other
-        if not last or not other or any(not varies(weight.numbers) for weight in last):
+        if any(not varies(weight.numbers) for weight in stack.last):
             continue
-        std, usual = (median(w.numbers.std for w in each) for each in (last, other))
-        size, usual_size = (median(map(_size, each)) for each in (last, other))
-        if not usual > 0 or size < _SILENT:
+        last = [each for each in _by_layer(stack.last).values() if _is_unscaled(each, stack.other)]
+        if not last:
             continue
-        ratio = max(std / usual, size / usual_size)
-        if ratio < _UNSCALED:
-            continue
-        count = len(last)
-        names = tuple(weight.name for weight in last)
+        names = tuple(weight.name for weights in last for weight in weights)
+        std, usual = (median(w.numbers.std for w in each) for each in (last[0], stack.other))
+        count = len(stack.last)
         wanted = std / math.sqrt(count)
+        some = "" if len(names) == count else f"{len(names)} of "
         yield Symptom(
             names,
-            f"std {number_text(std)} in the last layers of {count} branches, as in their others: "
-            f"from branches of equal rms the stream grows to {times_text(math.sqrt(count))} that",
+            f"std {number_text(std)} in {some}the last layers of {count} branches, as in their "
+            "others: from branches of equal rms the stream grows to "
+            f"{times_text(math.sqrt(count))} that",
             f"std {number_text(wanted)}, {times_text(1 / math.sqrt(count))}, with which it grows "
             f"to {times_text(1.0)}",
             draw_again(evidence, names, f"normal(std={number_text(wanted)})"),
-            {"blocks": stack.blocks, "std": std, "ratio": ratio, "growth": math.sqrt(count)},
+            {"blocks": stack.blocks, "std": std, "ratio": std / usual, "growth": math.sqrt(count)},
             "warning" if stack.blocks >= _DEEP else None,
         )
+
+
+def _by_layer(weights: Sequence[Weight]) -> Mapping[str, list[Weight]]:
+    """Weights by what their layers are called: those of one kind of branch."""
+    found: dict[str, list[Weight]] = {}
+    for weight in weights:
+        found.setdefault(_owner(weight), []).append(weight)
+    return found
+
+
+def _is_unscaled(last: Sequence[Weight], other: Sequence[Weight]) -> bool:
+    """Whether layers at the ends of branches are as large as those before them."""
+    if not other:
+        return False
+    std, usual = (median(w.numbers.std for w in each) for each in (last, other))
+    size, usual_size = (median(map(_size, each)) for each in (last, other))
+    if not usual > 0 or size < _SILENT:
+        return False
+    return max(std / usual, size / usual_size) >= _UNSCALED
 
 
 @dataclass(frozen=True)
@@ -86,6 +103,8 @@ def _stacks(evidence: Evidence) -> Iterator[_Stack]:
             continue
         if not any(is_norm(each) for each in module[0].modules()):
             continue
+        if any(_ends_a_branch(key) and is_norm(each) for key, each in module[0].named_children()):
+            continue
         if not _ends_with_norm(evidence, name) or _is_scaled_otherwise(evidence, name):
             continue
         inside = [
@@ -99,6 +118,16 @@ def _stacks(evidence: Evidence) -> Iterator[_Stack]:
         last = tuple(weight for weight in inside if _owner(weight) in _LAST)
         other = tuple(weight for weight in inside if _owner(weight) not in _LAST)
         yield _Stack(len(module), last, other)
+
+
+def _ends_a_branch(name: str) -> bool:
+    """Whether a norm is called as one behind a branch: OLMo 2, Gemma 2 and 3, GLM-4.
+
+    The last layer's scale does not matter before it. Llama's ``post_attention_layernorm`` is the
+    norm before the second branch.
+    """
+    is_behind = name.startswith("post_")
+    return is_behind and any(each in name for each in ("feedforward", "mlp", "ffw", "self_attn"))
 
 
 def _owner(weight: Weight) -> str:

@@ -8,13 +8,15 @@ from typing import TypeAlias
 
 from fanin.auditing.chains import Link, chains, fan_in, has_norms
 from fanin.auditing.checks.depth import is_default_chain
+from fanin.auditing.checks.parametrizations import is_hooked, normalised_dim
 from fanin.auditing.code import expression
 from fanin.auditing.evidence import Evidence
 from fanin.auditing.finding import Check, Symptom
+from fanin.auditing.numbers import Numbers
 from fanin.auditing.plausible import is_trained, is_written
-from fanin.auditing.provenance import default_std, drawn_with, is_random, schemes
+from fanin.auditing.provenance import default_std, drawn_with, healthy_stds, is_random
 from fanin.auditing.remedy import draw_again
-from fanin.auditing.weights import Numbers, Weight
+from fanin.auditing.weights import Weight
 from fanin.errors import LayoutError
 from fanin.geometry import Layout
 from fanin.report import number_text, times_text
@@ -133,6 +135,8 @@ def _wrong_scale(evidence: Evidence) -> Iterator[Symptom]:
     for links in chains(evidence):
         if told & {link.weight.name for link in links}:
             continue
+        if any(is_hooked(link.weight) for link in links):
+            continue  # computed by vectors that the first forwards change
         symptom = _over_the_depth(evidence, links)
         if symptom is not None:
             told |= set(symptom.where)
@@ -143,7 +147,7 @@ def _wrong_scale(evidence: Evidence) -> Iterator[Symptom]:
 def _over_the_depth(evidence: Evidence, links: Sequence[Link]) -> Symptom | None:
     """What a chain does to the rms of a signal, its last layer aside, which may be a small head."""
     hidden = links[:-1]
-    if len(hidden) < _FEWEST or is_default_chain(links):
+    if len(hidden) < _FEWEST or is_default_chain(evidence, links):
         return None
     least = math.prod(link.bounds[0] for link in hidden)
     most = math.prod(link.bounds[1] for link in hidden)
@@ -180,6 +184,8 @@ def _gross(evidence: Evidence, told: set[str]) -> Iterator[Symptom]:
     for weight in evidence.weights:
         if weight.site is None or weight.is_lookup or weight.name in told:
             continue  # without a site, the axes are guessed
+        if normalised_dim(weight) is not None:
+            continue  # its largest singular value is 1, or soon will be
         for piece in _random_pieces(weight):
             factor = piece[3].std * math.sqrt(_terms(piece[2]))
             if (factor > _GROSS or factor < _NOTHING) and not _is_published(piece, limit):
@@ -207,7 +213,7 @@ def _is_published(piece: _Piece, limit: float) -> bool:
     if drawn is None:
         return False
     try:
-        known = [*schemes(layout.fans).values()]
+        known = healthy_stds(layout.fans)
     except LayoutError:
         return False
     default = default_std(weight)
@@ -233,5 +239,6 @@ SCALE_CHECKS = (
         "Each layer multiplies its input by std · sqrt(fan_in): what is not near 1 is multiplied "
         "over the depth, and reaches the gradients.",
         _wrong_scale,
+        is_statistical=True,
     ),
 )

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
+
+from torch import Tensor
 
 from fanin.auditing.evidence import Evidence
 from fanin.auditing.finding import Check, Symptom
 from fanin.probing.verdicts.finding import Finding, Kind
+from fanin.report import number_text
 
 __all__ = ["SIGNAL_CHECKS"]
+
+_LIMIT = 1e3
+"""Between the ends of a net, as in a verdict over layers."""
 
 
 def _verdict(kind: Kind, expected: str) -> Callable[[Evidence], Iterator[Symptom]]:
@@ -24,8 +31,42 @@ def _verdict(kind: Kind, expected: str) -> Callable[[Evidence], Iterator[Symptom
             if finding.kind == kind:
                 told = "; ".join(finding.lines)
                 yield Symptom(finding.where or ("",), told, expected, _fix(finding), factors)
+        if not verdict.findings and kind in ("explodes", "vanishes"):
+            yield from _end_to_end(evidence, kind)
 
     return run
+
+
+def _end_to_end(evidence: Evidence, kind: Kind) -> Iterator[Symptom]:
+    """Of a net without layers that a probe could follow: its outputs against its inputs."""
+    signals = evidence.signals
+    assert signals is not None
+    matrices = [w for w in evidence.weights if len(w.shape) > 1 and w.name in signals.arrived]
+    parts = [row for row in signals.report.rows if row.is_layer and row.name]
+    outputs, given = signals.outputs, signals.given
+    if len(matrices) < 2 or parts or outputs is None or given is None:
+        return
+    if outputs.dim() < 2 or not (outputs.is_floating_point() and given.is_floating_point()):
+        return
+    size, start = _rms(outputs), _rms(given)
+    if not (0 < start < math.inf and 0 < size < math.inf):
+        return
+    factor = size / start
+    if factor <= _LIMIT if kind == "explodes" else factor >= 1 / _LIMIT:
+        return
+    yield Symptom(
+        ("",),
+        f"rms {number_text(size)} of the outputs, {number_text(start)} of the inputs",
+        f"outputs of the inputs' size, within a factor of {_LIMIT:.0f}",
+        "give each weight a std of about sqrt(2 / inputs of a unit), as fanin.init.kaiming_normal_ "
+        "does",
+        {"factor": factor},
+        "warning" if kind == "vanishes" else None,  # a last weight may be meant small
+    )
+
+
+def _rms(tensor: Tensor) -> float:
+    return math.sqrt(float(tensor.detach().double().square().mean())) if tensor.numel() else 0.0
 
 
 def _fix(finding: Finding) -> str:

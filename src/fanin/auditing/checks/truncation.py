@@ -12,10 +12,12 @@ import torch
 
 from fanin.auditing.evidence import Evidence
 from fanin.auditing.finding import Check, Symptom
+from fanin.auditing.numbers import Numbers
 from fanin.auditing.planned import Planned, planned_pieces
 from fanin.auditing.plausible import is_trained
 from fanin.auditing.provenance import (
     drawn_with,
+    healthy_stds,
     is_librarys_own,
     is_random,
     is_round,
@@ -23,10 +25,10 @@ from fanin.auditing.provenance import (
     schemes,
 )
 from fanin.auditing.remedy import draw_again
-from fanin.auditing.weights import Numbers, Weight
+from fanin.auditing.weights import Weight
 from fanin.errors import LayoutError
 from fanin.fills import TruncNormal
-from fanin.geometry import Layout
+from fanin.geometry import Fans, Layout
 from fanin.model import Site, module_type
 from fanin.report import number_text
 
@@ -41,6 +43,7 @@ _EDGE = 0.1133
 _UNCUT = 3.2
 """max|x| / std that no cut at 3 std of the parent, or nearer, leaves: 3 / 0.9866 is the most."""
 
+_LECUN = "kaiming fan_in, gain 1"
 _SHARP = 1.06  # high / low of a std, so that few others than the one in question fit
 _LEAST = 2048  # entries: the largest of so many normal ones is beyond 3.2 std in 94 % of cases
 
@@ -128,20 +131,22 @@ def _names_used(function: object) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A matrix, or a part of one, and the std of the schemes for it."""
+    """A matrix, or a part of one, the std of the schemes for it, and all that may be meant."""
 
     name: str
     numbers: Numbers
     dtype: torch.dtype
     known: dict[str, float]
+    healthy: tuple[float, ...]
 
 
 def _truncated_std(evidence: Evidence) -> Iterator[Symptom]:
     candidates = [each for weight in evidence.weights for each in _candidates(weight)]
     limit = evidence.budget.deviations(len(candidates))
+    divides = is_librarys_own(evidence.model, "lecun")
     found: dict[tuple[str, bool], list[_Candidate]] = {}
     for each in candidates:
-        cause = _cause(each, limit)
+        cause = _cause(each, limit, divides=divides)
         if cause is not None:
             found.setdefault(cause, []).append(each)
     for (scheme, is_cut), members in found.items():
@@ -153,34 +158,39 @@ def _candidates(weight: Weight) -> Iterator[_Candidate]:
         return  # without a site, the axes are guessed
     for name, layout, numbers in weight.pieces():
         if numbers.count >= _LEAST and is_random(weight, numbers):
-            known = _known(layout)
-            if known:
-                yield _Candidate(name, numbers, weight.tensor.dtype, known)
+            fans = _fans(layout)
+            if fans is not None:
+                known = {t: std for t, std in schemes(fans).items() if t != "torch's default"}
+                healthy = healthy_stds(fans)
+                yield _Candidate(name, numbers, weight.tensor.dtype, known, healthy)
 
 
-def _known(layout: Layout | None) -> dict[str, float]:
+def _fans(layout: Layout | None) -> Fans | None:
     try:
-        found = schemes(layout.fans) if layout is not None else {}
+        return layout.fans if layout is not None else None
     except LayoutError:
-        return {}
-    return {text: std for text, std in found.items() if text != "torch's default"}
+        return None
 
 
-def _cause(each: _Candidate, limit: float) -> tuple[str, bool] | None:
-    """The scheme whose std is missed by 0.8796, and whether the weight is cut at ±2."""
+def _cause(each: _Candidate, limit: float, *, divides: bool) -> tuple[str, bool] | None:
+    """The scheme whose std is missed by 0.8796, and whether the weight is cut at ±2.
+
+    Without a cut a std alone is no evidence, it may be chosen or calibrated: what counts is that
+    the model's own code calls transformers' `lecun_normal_`, which divides.
+    """
     drawn = drawn_with(each.numbers, each.dtype, deviations=limit)
     if drawn is None or drawn.family == "uniform" or is_round(drawn):
         return None
-    if drawn.fits_any(each.known.values()):
+    if drawn.fits_any(each.healthy):
         return None
     if _is_cut(each, limit):
         fitting = (text for text, std in each.known.items() if drawn.fits(std * _CUT))
         return next(((text, True) for text in fitting), None)
-    # Without a cut the std alone speaks: it has to be known well, and the scheme to be usual.
-    is_known = drawn.high < _SHARP * drawn.low and _reach(each.numbers) > _UNCUT * each.numbers.std
-    usual = (text for text in each.known if text.startswith("kaiming fan_in"))
-    fitting = (text for text in usual if is_known and drawn.fits(each.known[text] / _CUT))
-    return next(((text, False) for text in fitting), None)
+    is_sharp = drawn.high < _SHARP * drawn.low
+    is_uncut = _reach(each.numbers) > _UNCUT * each.numbers.std
+    if divides and is_sharp and is_uncut and drawn.fits(each.known[_LECUN] / _CUT):
+        return _LECUN, False
+    return None
 
 
 def _is_cut(each: _Candidate, limit: float) -> bool:
@@ -212,8 +222,7 @@ def _shrunk(
         f"std {number_text(std)}",
         draw_again(evidence, names, again),
         {"std": numbers.std, "expected_std": std, "factor": numbers.std / std},
-        # Its `lecun_normal_` divides, and truncates at ±2.
-        "note" if not is_cut and is_librarys_own(evidence.model, "lecun") else None,
+        None if is_cut else "note",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -15,6 +16,8 @@ from fanin.auditing.remedy import redraw
 from fanin.auditing.weights import Weight
 
 __all__ = ["zero_weights"]
+
+_SET = 1.01  # times the bound of torch's default, for rounding
 
 
 def zero_weights(evidence: Evidence) -> Iterator[Symptom]:
@@ -36,7 +39,10 @@ def zero_weights(evidence: Evidence) -> Iterator[Symptom]:
         for weight in (first, second)
     }
     dead |= {w.name for w in zero if _is_shut(evidence, w) and _meets_relu(evidence, w)}
-    last = {w.name for w in zero if w.is_lookup or _is_last(matrices, w)} - dead
+    set_up = {_parent(w) for w in zero if _starts_as_its_bias(evidence, w)}
+    last = {
+        w.name for w in zero if w.is_lookup or _is_last(matrices, w) or _parent(w) in set_up
+    } - dead
     blocking = [w.name for w in zero if w.name not in dead | last]
     if dead:
         yield _symptom(
@@ -49,7 +55,8 @@ def zero_weights(evidence: Evidence) -> Iterator[Symptom]:
     if last or parts:
         yield _symptom(
             [*(weight.name for weight in zero if weight.name in last), *parts],
-            "all entries are 0, where some start with zeros on purpose: last layers, tables",
+            "all entries are 0, where some start with zeros on purpose: last layers, tables, and "
+            "layers whose bias was set",
             "note",
         )
 
@@ -64,6 +71,24 @@ def _is_shut(evidence: Evidence, weight: Weight) -> bool:
     """Whether a zero weight gives zeros, or less: its bias adds nothing above 0."""
     bias = evidence.by_name.get(f"{weight.name.rpartition('.')[0]}.bias".removeprefix("."))
     return bias is None or bias.numbers.high <= 0
+
+
+def _parent(weight: Weight) -> str:
+    """The name of the module around a weight's own."""
+    return weight.name.rpartition(".")[0].rpartition(".")[0]
+
+
+def _starts_as_its_bias(evidence: Evidence, weight: Weight) -> bool:
+    """Whether its bias was set: torch's constructors draw none above 1 / sqrt(fan_in).
+
+    Deformable attention starts with offsets on a grid and, beside them, with equal weights,
+    whatever the query.
+    """
+    bias = evidence.by_name.get(f"{weight.name.rpartition('.')[0]}.bias".removeprefix("."))
+    if bias is None or weight.layout is None or weight.attribute != "weight":
+        return False
+    largest = max(-bias.numbers.low, bias.numbers.high)
+    return largest > _SET / math.sqrt(max(weight.layout.fans.fan_in, 1))
 
 
 def _meets_relu(evidence: Evidence, weight: Weight) -> bool:

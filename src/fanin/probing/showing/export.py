@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fanin.errors import ArgumentError, FaninError
-from fanin.probing.rows import Histogram, SignalRow, Statistics, WeightRow
+from fanin.probing.rows import Expected, Histogram, SignalRow, Statistics, WeightRow
 
 if TYPE_CHECKING:
     from fanin.probing.signal_report import SignalReport
@@ -88,6 +88,8 @@ def _flat(row: SignalRow) -> dict[str, Any]:
         for field in fields(Statistics):
             if field.name != "histogram":
                 flat[prefix + field.name] = getattr(statistics, field.name, None)
+    for field in fields(Expected):
+        flat[f"expected_{field.name}"] = getattr(row.expected, field.name, None)
     return flat
 
 
@@ -116,7 +118,10 @@ def _number(value: float | str | None) -> float | None:
 
 def _signal_row(data: dict[str, Any]) -> SignalRow:
     parts = {name: _statistics(data[name]) for name in ("output", "gradient", "input")}
-    return SignalRow(**{**data, **parts})
+    expected = data.get("expected")
+    if expected is not None:
+        expected = Expected(**{name: float(value) for name, value in expected.items()})
+    return SignalRow(**{**data, **parts, "expected": expected})
 
 
 def _weight_row(data: dict[str, Any]) -> WeightRow:

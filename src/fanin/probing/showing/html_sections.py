@@ -27,6 +27,8 @@ def calls(rows: Sequence[SignalRow], parameters: Sequence[WeightRow]) -> Section
     owned: dict[str, list[WeightRow]] = {}
     for parameter in parameters:
         owned.setdefault(parameter.name.rpartition(".")[0], []).append(parameter)
+    is_predicted = any(row.expected is not None for row in rows)
+    fields = _CALL_FIELDS + (_EXPECTED_FIELDS if is_predicted else ())
     drawn = _drawn(rows)
     broken = (i for i in drawn if not rows[i].output.is_finite)
     layers = (i for i in drawn if rows[i].is_layer)
@@ -34,7 +36,7 @@ def calls(rows: Sequence[SignalRow], parameters: Sequence[WeightRow]) -> Section
         "Signals over depth",
         text=_EDGES,
         charts=tuple(chart for chart in _charts(rows, drawn) if chart.lines),
-        table=table_of(_CALL_FIELDS, rows),
+        table=table_of(fields, rows),
         details=tuple(_call_bars(row, owned.get(row.name, [])) for row in rows),
         chosen=next(broken, next(layers, 0)),
     )
@@ -254,6 +256,14 @@ _CALL_FIELDS: tuple[Field[SignalRow], ...] = (
     ("NaN", "right", lambda row: _count_text(row.output.nans)),
     ("inf", "right", lambda row: _count_text(row.output.infs)),
     ("gradient rms", "right", lambda row: number_text(_gradient_rms(row))),
+)
+_EXPECTED_FIELDS: tuple[Field[SignalRow], ...] = (
+    (
+        "predicted std",
+        "right",
+        lambda row: number_text(row.expected.median if row.expected is not None else None),
+    ),
+    ("measured / predicted", "right", lambda row: number_text(row.ratio)),
 )
 _WEIGHT_FIELDS: tuple[Field[WeightRow], ...] = (
     ("parameter", "left", lambda parameter: parameter.name),

@@ -139,7 +139,7 @@ def _series(
     )
 
 
-_OPTIONAL = ("saturated", "NaN", "Inf", "gradient rms")
+_OPTIONAL = ("saturated", "NaN", "Inf", "gradient rms", "predicted std", "ratio")
 _NUMBERS = ("mean", "std", "rms", "max", "zeros", *_OPTIONAL)
 
 
@@ -157,6 +157,8 @@ def _signal_cells(row: SignalRow) -> tuple[str, ...]:
         str(output.nans or NOTHING),
         str(output.infs or NOTHING),
         _gradient_text(row.gradient),
+        number_text(row.expected.median if row.expected is not None else None),
+        number_text(row.ratio),
     )
 
 

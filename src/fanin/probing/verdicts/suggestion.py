@@ -165,7 +165,7 @@ def _remedy(activation: str | None) -> str:
 def _about_the_mean(weights: Sequence[WeightRow]) -> str:
     """What a mean other than zero tells: most often that it was meant for the std."""
     means = [math.sqrt(max(row.rms**2 - row.std**2, 0.0)) for row in weights]
-    errors = [row.std / math.sqrt(math.prod(row.shape)) for row in weights]
+    errors = [row.std / math.sqrt(max(math.prod(row.shape), 1)) for row in weights]
     mean, error = median(means), median(errors)
     if mean <= _SIGMAS * error:
         return ""

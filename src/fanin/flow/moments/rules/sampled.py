@@ -230,7 +230,7 @@ def field(
 def _stratified(count: int, generator: torch.Generator) -> Tensor:
     """Normal quantiles in random order: what many entries share is drawn too seldom for chance."""
     order = torch.randperm(count, generator=generator)
-    points = torch.special.ndtri((order.double() + 0.5) / count)
+    points: Tensor = torch.special.ndtri((order.double() + 0.5) / count)
     return points / points.square().mean().sqrt()
 
 

@@ -1,0 +1,153 @@
+"""`predict`: what a plan makes of a model's signals, before anything is drawn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from fanin.errors import PlanError
+from fanin.fills import Orthogonal, Packed
+from fanin.model import sites
+from fanin.model.wrappers import unwrapped
+
+if TYPE_CHECKING:
+    from fanin.flow import Trace
+    from fanin.flow.moments import ParameterMoments, Prediction
+    from fanin.planning.plan import Plan
+    from fanin.planning.step import Step
+
+__all__ = ["drawn_moments", "output_stds", "predict", "prediction_for"]
+
+
+def predict(model: nn.Module, plan: Plan, example_inputs: Any) -> Prediction:
+    """The std of every layer's output, and its gradient's, that a plan leads to; nothing is drawn.
+
+    The model is traced and moments are followed through it, with weights as the plan draws them.
+    Parameters that the plan keeps, and buffers, count as they are.
+
+    Args:
+        model: the one that was planned for; values are not needed.
+        plan: for it.
+        example_inputs: a tensor, a tuple of positional arguments, or a mapping of named ones.
+            Where they have values, those count: other inputs give other predictions.
+
+    Returns:
+        A `Prediction`: ``print`` shows a row for each layer, with the std for infinitely wide
+        layers, the median and the interval at their real width, and the gradient's rms.
+
+    Raises:
+        TraceError: when the model does not run without values.
+        PlanError: when the plan does not say how a parameter that the model uses is drawn.
+
+    Example:
+        >>> import fanin
+        >>> model = nn.Sequential(nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10))
+        >>> x = torch.randn(64, 256, generator=torch.Generator().manual_seed(0))
+        >>> plan = fanin.plan(model, "kaiming", seed=0)
+        >>> prediction = fanin.predict(model, plan, x)
+        >>> plan.apply(model)
+        >>> 0.8 < float(model(x).std()) / prediction.module("2").std < 1.25
+        True
+    """
+    from fanin.flow.trace import trace
+
+    return prediction_for(plan, trace(model, example_inputs), model=model, inputs=example_inputs)
+
+
+def prediction_for(
+    plan: Plan,
+    trace: Trace,
+    *,
+    model: nn.Module | None = None,
+    inputs: Any = (),
+    gradients: bool = True,
+) -> Prediction:
+    """The same of a trace; without a model nothing is known of what the plan keeps."""
+    from fanin.flow import moments
+
+    buffers = {}
+    if model is not None:
+        model = unwrapped(model)
+        buffers = {name: each for name, each in model.named_buffers() if not each.is_meta}
+    return moments.predict(
+        trace,
+        _drawn(plan, trace, model),
+        _values(inputs),
+        buffers=buffers,
+        gradients=gradients,
+    )
+
+
+def output_stds(plan: Plan, trace: Trace, model: nn.Module | None = None) -> dict[str, float]:
+    """The median std of what each parameter's layer gives, by the parameter that names the layer.
+
+    Nothing where the plan does not say how all parameters are drawn.
+    """
+    try:
+        prediction = prediction_for(plan, trace, model=model, gradients=False)
+    except PlanError:
+        return {}
+    start = f"{plan.prefix}." if plan.prefix else ""
+    found, seen = {}, set()
+    for step in plan.steps:
+        users = (u for name in step.names for u in trace.users(name.removeprefix(start)))
+        first = next(users, None)
+        if first is not None and first not in seen and first.outputs:
+            seen.add(first)
+            predicted = prediction.values.get(first.outputs[0])
+            if predicted is not None:
+                found[step.name] = predicted.median
+    return found
+
+
+def drawn_moments(step: Step) -> ParameterMoments | None:
+    """How the entries of a step are drawn, slice by slice where they differ; None if not known."""
+    from fanin.flow.moments import ParameterMoments
+
+    if step.moments is None:
+        return None
+    fill, parts = step.fill, []
+    if isinstance(fill, Packed) and fill.dim == 0 and step.is_complete:
+        sizes = {part.stop - part.start for part in fill.parts}
+        for part in sorted(fill.parts, key=lambda part: part.start) if len(sizes) == 1 else ():
+            shape = (part.stop - part.start, *step.shape[1:])
+            parts.append(ParameterMoments(*part.fill.moments(shape)))
+    is_orthogonal = isinstance(fill, Orthogonal)
+    return ParameterMoments(*step.moments, parts=tuple(parts), is_orthogonal=is_orthogonal)
+
+
+def _drawn(plan: Plan, trace: Trace, model: nn.Module | None) -> dict[str, ParameterMoments]:
+    start = f"{plan.prefix}." if plan.prefix else ""
+    steps = {name.removeprefix(start): step for step in plan.steps for name in step.names}
+    kept = {site.name: site.tensor for site in sites(model)} if model is not None else {}
+    found = {}
+    for name in trace.parameters:
+        step = steps.get(name)
+        moments = drawn_moments(step) if step is not None else None
+        if moments is None and name in kept and (step is None or step.fill is None):
+            moments = _observed(kept[name])
+        if moments is None:
+            raise PlanError(
+                f"predict: the plan says how each parameter is drawn. Got none for {name!r}. "
+                "Give lazy modules their shapes, and parameters that the plan keeps their values."
+            )
+        found[name] = moments
+    return found
+
+
+def _observed(tensor: Tensor) -> ParameterMoments | None:
+    from fanin.flow.moments import ParameterMoments
+
+    if is_lazy(tensor) or tensor.is_meta or not tensor.numel():
+        return None
+    values = tensor.detach().double()
+    return ParameterMoments(float(values.mean()), float(values.std(correction=0)))
+
+
+def _values(inputs: Any) -> dict[str, Tensor]:
+    """Tensors with values, by the names that a trace gives arguments."""
+    from fanin.flow.rehearsal import named_tensors
+
+    return {name: each for name, each in named_tensors(inputs) if not each.is_meta}

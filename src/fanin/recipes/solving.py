@@ -1,0 +1,225 @@
+"""Walks a model's trace and chooses the scale of each weight where its result is first needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from fanin.fills import derived
+from fanin.flow import Operation, Trace
+from fanin.flow.moments import Forward, Incoming, ParameterMoments
+from fanin.flow.residuals import Residual, weights_of
+from fanin.flow.roles import LINEAR_MAPS
+from fanin.flow.structure import following
+from fanin.initializers import Initializer, constant, normal, ones, orthogonal, uniform, zeros
+from fanin.model import Site
+from fanin.planning import Recipe, Rule, Step, make_plan, rule
+from fanin.planning.predicting import drawn_moments
+from fanin.recipes.chains import Aim, aims
+from fanin.recipes.lecun import lecun
+from fanin.recipes.links import weight_of
+from fanin.recipes.scores import score_aims
+
+__all__ = ["Solver"]
+
+_RAW_STD = 0.02
+"""Of raw parameters that are no linear map: positions, tokens. BERT's, which others took over."""
+
+_ENDS = frozenset({"output", "cross_entropy", "nll_loss", "log_softmax"})
+
+
+@dataclass(frozen=True, slots=True)
+class Solver:
+    """The rules of `auto` for a model and its trace; the fields are the recipe's options."""
+
+    family: str
+    residual: str
+    balance: str
+    head_std: float
+
+    def __call__(self, model: nn.Module, trace: Trace) -> Iterable[Rule]:
+        """Rules by name for what the trace decides, after general ones for the rest."""
+        general = _general_rules(trace)
+        made = make_plan(model, Recipe("general", 1, general), seed=0).steps
+        steps = {name: step for step in made for name in step.names}
+        biases = _biases(trace)
+        walk = _Walk(self, trace, steps, biases)
+        found = {**aims(walk.forward.finish(), biases), **score_aims(walk.forward)}
+        if found:
+            walk = _Walk(self, trace, steps, biases, found)
+            walk.forward.finish()
+        return (*general, *walk.rules)
+
+
+def _general_rules(trace: Trace) -> tuple[Rule, ...]:
+    """For everything that has no scale to choose, and what the trace never meets."""
+
+    def raw(site: Site) -> Initializer:
+        users = {operation.name for operation in trace.users(site.name)}
+        if "mul" in users:
+            return ones()
+        if len(site.shape) < 2:
+            return zeros()
+        # A weight that the model scales or masks before its layer takes it.
+        is_map = bool(users) and users <= LINEAR_MAPS
+        std = 1 / math.sqrt(math.prod(site.shape[1:])) if is_map else _RAW_STD
+        return normal(mean=0.0, std=derived(std))
+
+    forget = [
+        rule(kind, ones(), parameter=name, part="f", label="forget gate")
+        for kind, name in ((nn.LSTM, "bias_ih_*"), (nn.LSTMCell, "bias_ih"))
+    ]
+    return (rule("**", raw, label="no layout", optional=True), *lecun().rules, *forget)
+
+
+def _biases(trace: Trace) -> dict[str, str]:
+    """The biases of layers, by the names of their weights."""
+    found = {}
+    for operation in trace.operations:
+        weight = weight_of(trace, operation)
+        names = weights_of(trace, operation) if weight is not None else ()
+        for name in names:
+            if name != weight and len(trace.parameters[name].shape) == 1:
+                found[str(weight)] = name
+    return found
+
+
+@dataclass(slots=True)
+class _Walk:
+    """Chooses as the walk asks, and keeps what was chosen as rules."""
+
+    options: Solver
+    trace: Trace
+    steps: Mapping[str, Step]
+    biases: Mapping[str, str]
+    aims: Mapping[str, Aim] = field(default_factory=dict)
+    rules: list[Rule] = field(default_factory=list)
+    branches: dict[str, Residual] = field(init=False)
+    scales: dict[str, Residual] = field(init=False)
+    shifts: dict[str, float] = field(init=False)
+    depth: int = field(init=False)
+    start: float | None = field(init=False, default=None)
+    forward: Forward = field(init=False)
+
+    def __post_init__(self) -> None:
+        found = self.trace.residuals()
+        self.depth = max((each.depth for each in found), default=1)
+        self.branches = {each.last: each for each in found if each.last is not None}
+        self.scales = {}
+        for each in found:
+            scale = self._last_scale(each)
+            if scale is not None:
+                self.scales[scale] = each
+        self.shifts = {
+            self.biases[name]: math.sqrt(aim.of_bias * aim.second)
+            for name, aim in self.aims.items()
+            if aim.of_bias and self._is_inner(name)
+        }
+        self.forward = Forward(self.trace, self.choose)
+
+    def choose(self, name: str, operation: Operation, incoming: Incoming) -> ParameterMoments:
+        """Mean and std of a parameter, from what it meets."""
+        step = self.steps[name]
+        if name in self.scales:
+            value = derived(math.sqrt(self._branch_target(self.scales[name])))
+            return self._keep(name, constant(value), ParameterMoments(value, 0.0))
+        if name in self.shifts:
+            std = derived(self.shifts[name])
+            return self._keep(name, normal(mean=0.0, std=std), ParameterMoments(0.0, std))
+        if operation.name.startswith(_RECURRENT) or not _has_scale(step, incoming):
+            return drawn_moments(step) or ParameterMoments(0.0, 0.0)
+        std = derived(self._std(name, step, incoming))
+        return self._keep(name, self._initializer(step, std), ParameterMoments(0.0, std))
+
+    def _keep(self, name: str, content: Initializer, made: ParameterMoments) -> ParameterMoments:
+        self.rules.append(rule(name, content, label="from the trace"))
+        return made
+
+    def _std(self, name: str, step: Step, incoming: Incoming) -> float:
+        if step.layout is not None and step.layout.is_lookup:
+            return self._table_std
+        aim = self.aims.get(name, Aim(1.0)) if self._is_inner(name) else Aim(self._target(name))
+        target = aim.second * (1 - aim.of_bias)
+        second = incoming.moments.second
+        std = math.sqrt(target / (incoming.terms * second)) if second > 0 else 0.0
+        fans = step.fans
+        power = _BALANCE[self.options.balance]
+        if power and fans is not None and name not in self.branches and not self._is_head(name):
+            std *= (fans.fan_in / fans.fan_out) ** power
+        return std
+
+    def _is_inner(self, name: str) -> bool:
+        """Whether neither a residual stream nor a head says what a linear map should give."""
+        ends_branch = name in self.branches and self._last_scale(self.branches[name]) is None
+        return not (ends_branch or self._is_head(name))
+
+    def _target(self, name: str) -> float:
+        """Second moment that the last map of a branch, or a head, should give."""
+        if name in self.branches and self._last_scale(self.branches[name]) is None:
+            return self._branch_target(self.branches[name])
+        return self.options.head_std**2
+
+    def _branch_target(self, residual: Residual) -> float:
+        """Second moment that a residual branch should give, by the law for streams."""
+        state = self.forward.states.get(residual.skip)
+        stream = state.moments.second if state is not None else 1.0
+        if residual.depth == 1 or self.start is None:
+            self.start = stream
+        laws = {"scaled": stream / self.depth, "sqrt_depth": self.start, "constant": 0.0}
+        return laws[self.options.residual]
+
+    def _last_scale(self, residual: Residual) -> str | None:
+        """The factor for each feature that a branch ends with: of a norm, or a scale of its own."""
+        last = residual.last
+        if last is None:
+            return None
+        behind = residual.parameters[residual.parameters.index(last) + 1 :]
+        ones = [name for name in behind if self.steps[name].moments == (1.0, 0.0)]
+        return ones[-1] if ones else None
+
+    def _is_head(self, name: str) -> bool:
+        """Whether the model, or a loss, takes what the map gives; lookups in it do not count."""
+        maps = [user for user in self.trace.users(name) if user.name in LINEAR_MAPS]
+        found = following(self.trace, (value for user in maps for value in user.outputs))
+        return bool(found) and _ENDS.issuperset(found)
+
+    @property
+    def _table_std(self) -> float:
+        """Of all lookups alike, since models add them: that of one which is a head too."""
+        tables = [
+            step
+            for step in self.steps.values()
+            if step.layout is not None and step.layout.is_lookup and self._is_head(step.name)
+        ]
+        widths = [step.shape[-1] for step in tables]
+        return self.options.head_std / math.sqrt(max(widths)) if widths else 1.0
+
+    def _initializer(self, step: Step, std: float) -> Initializer:
+        layout = step.layout
+        if std == 0:
+            return zeros()
+        is_matrix = layout is not None and layout.is_shaped and not layout.is_lookup
+        if self.options.family == "orthogonal" and layout is not None and is_matrix:
+            fans = layout.fans
+            rows = fans.fan_out * fans.fan_in
+            outs = math.prod(layout.shape[axis] for axis in layout.out_axes)
+            return orthogonal(gain=derived(std * math.sqrt(max(outs, rows / outs))))
+        if self.options.family == "uniform" and not (layout is not None and layout.is_lookup):
+            bound = derived(std * math.sqrt(3))
+            return uniform(low=-bound, high=bound)
+        return normal(mean=0.0, std=std)
+
+
+def _has_scale(step: Step, incoming: Incoming) -> bool:
+    """Whether it is a linear map or a table, by its layout or by what it does."""
+    layout = step.layout
+    if layout is not None:
+        return bool(layout.in_axes and layout.out_axes)
+    return incoming.terms > 1
+
+
+_RECURRENT = ("lstm", "gru", "rnn")
+_BALANCE = {"forward": 0.0, "geometric": 0.25, "backward": 0.5}
