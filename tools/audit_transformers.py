@@ -73,6 +73,7 @@ NARROWER: dict[str, dict[str, Any]] = {
     "codegen": {"n_embd": 512, "n_head": 8, "rotary_dim": 32, "vocab_size": 8000},
     "deberta-v2": _NARROW,
     "diffllama": _GROUPED,
+    "efficientnet": {"image_size": 224},
     "falcon": _NARROW,
     "gemma": {**_GROUPED, "head_dim": 64},
     "gemma2": {**_GROUPED, "head_dim": 64},

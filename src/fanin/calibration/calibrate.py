@@ -91,8 +91,9 @@ def calibrate(
     and other buffers, gradients, modes, random generators. After an exception the weights are, too.
 
     Memory: layer by layer, a copy of the layers' parameters, two where orthogonal ones are drawn,
-    and what one forward pass without gradients needs, with two copies of a layer's inputs; learned, a copy of the parameters, and for metainit some 14 times what a
-    training step needs, for gradinit three times.
+    and what one forward pass without gradients needs, with two copies of a layer's inputs; learned,
+    a copy of the parameters, and for metainit some 14 times what a training step needs, for
+    gradinit three times.
 
     Args:
         model: with values, whole on this process; wrappers such as DDP are left out.

@@ -400,6 +400,26 @@ def test_stacks_that_are_shallow_post_norm_or_scaled() -> None:
         assert found(model, "FAN212") == ()
 
 
+def test_branches_of_one_kind_may_be_scaled_and_others_not() -> None:
+    """CLIP's MLPs in transformers are, its attention is not."""
+    stack = Stack(12)
+    for block in stack.blocks:
+        block.fc2.weight.data.div_(24**0.5)
+        block.attn = nn.ModuleDict({"qkv": nn.Linear(32, 96), "out_proj": nn.Linear(32, 32)})
+        block.attn["qkv"].weight.data.div_(24**0.5)
+    (finding,) = found(stack, "FAN212")
+    assert finding.where == tuple(f"blocks.{i}.attn.out_proj.weight" for i in range(12))
+    assert "in 12 of the last layers of 24 branches" in finding.observed
+
+
+def test_a_norm_behind_a_branch_leaves_no_scale() -> None:
+    """OLMo 2 and Gemma 2: x + norm(f(x))."""
+    stack = Stack(24)
+    for block in stack.blocks:
+        block.post_feedforward_layernorm = nn.LayerNorm(32)
+    assert found(stack, "FAN212") == ()
+
+
 def test_remedies_can_be_pasted() -> None:
     model = filled(mlp(depth=12, width=64), lambda w: nn.init.normal_(w, std=0.01))
     (finding,) = found(model, "FAN202")

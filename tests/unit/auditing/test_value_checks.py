@@ -220,6 +220,14 @@ def test_zeros_below_a_bias_that_was_set_are_a_note() -> None:
     assert [(each.code, each.severity) for each in found(model).findings] == [("FAN103", "note")]
 
 
+def test_equal_curves_are_no_clones() -> None:
+    """RWKV's mixing factors rise from 0 at once, and then slowly."""
+    model = nn.Module()
+    for name in ("first", "second"):
+        setattr(model, name, nn.Parameter(torch.arange(512.0).div(512).pow(0.03)))
+    assert found(model).findings == ()
+
+
 def test_known_choices_are_notes() -> None:
     """Zero heads, zero ends of branches, ICNR and the prior of rare classes."""
     torch.manual_seed(0)

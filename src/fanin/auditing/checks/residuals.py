@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -40,7 +40,7 @@ def _unscaled(evidence: Evidence) -> Iterator[Symptom]:
     for stack in _stacks(evidence):
         if any(not varies(weight.numbers) for weight in stack.last):
             continue
-        last = [each for each in _by_layer(stack.last).values() if _is_unscaled(each, stack.other)]
+        last = _unscaled_kinds(stack)
         if not last:
             continue
         names = tuple(weight.name for weights in last for weight in weights)
@@ -61,16 +61,29 @@ def _unscaled(evidence: Evidence) -> Iterator[Symptom]:
         )
 
 
-def _by_layer(weights: Sequence[Weight]) -> Mapping[str, list[Weight]]:
-    """Weights by what their layers are called: those of one kind of branch."""
-    found: dict[str, list[Weight]] = {}
-    for weight in weights:
-        found.setdefault(_owner(weight), []).append(weight)
-    return found
+def _unscaled_kinds(stack: _Stack) -> list[list[Weight]]:
+    """The weights that end branches of one kind, for each kind in which they are not scaled."""
+    beside: dict[str, list[Weight]] = {}
+    for weight in stack.other:
+        beside.setdefault(_branch(weight, stack), []).append(weight)
+    kinds: dict[tuple[str, str], list[Weight]] = {}
+    for weight in stack.last:
+        kinds.setdefault((_branch(weight, stack), _owner(weight)), []).append(weight)
+    return [
+        weights
+        for (branch, _), weights in kinds.items()
+        if _is_unscaled(weights, beside.get(branch, stack.other))
+    ]
+
+
+def _branch(weight: Weight, stack: _Stack) -> str:
+    """What holds a weight's layer, as every block calls it: ``"self_attn"``, ``"mlp"``."""
+    within = weight.name.removeprefix(f"{stack.name}." if stack.name else "")
+    return ".".join(within.split(".")[1:-2])
 
 
 def _is_unscaled(last: Sequence[Weight], other: Sequence[Weight]) -> bool:
-    """Whether layers at the ends of branches are as large as those before them."""
+    """Whether layers at the ends of branches are as large as the others of these."""
     if not other:
         return False
     std, usual = (median(w.numbers.std for w in each) for each in (last, other))
@@ -82,8 +95,16 @@ def _is_unscaled(last: Sequence[Weight], other: Sequence[Weight]) -> bool:
 
 @dataclass(frozen=True)
 class _Stack:
-    """Repeated blocks: the weights that end their branches, and the other matrices."""
+    """Repeated blocks: the weights that end their branches, and the other matrices.
 
+    Args:
+        name: of the list of blocks.
+        blocks: how many.
+        last: weights that end branches.
+        other: matrices before them.
+    """
+
+    name: str
     blocks: int
     last: tuple[Weight, ...]
     other: tuple[Weight, ...]
@@ -117,7 +138,7 @@ def _stacks(evidence: Evidence) -> Iterator[_Stack]:
         ]
         last = tuple(weight for weight in inside if _owner(weight) in _LAST)
         other = tuple(weight for weight in inside if _owner(weight) not in _LAST)
-        yield _Stack(len(module), last, other)
+        yield _Stack(name, len(module), last, other)
 
 
 def _ends_a_branch(name: str) -> bool:

@@ -59,7 +59,7 @@ class Layer:
         x = forward.state(self.input, operation)
         w = forward.state(self.weight, operation, meets=self.input, terms=self.terms).moments
         summed = self._summed(x.moments, w)
-        noise = limited(forward, x)
+        noise = limited(forward, x, self.terms)
         moments = summed
         if self.bias is not None:
             b = forward.state(self.bias, operation, meets=self.input, terms=1.0).moments
@@ -107,8 +107,13 @@ class Layer:
         return pull
 
 
-def limited(forward: Forward, x: State) -> Noise:
-    """The noise after one more sum over the features of ``x``, of which there are only so many."""
+def limited(forward: Forward, x: State, terms: float = 1.0) -> Noise:
+    """The noise after one more sum over the features of ``x``, of which there are only so many.
+
+    Args:
+        x: what is summed over.
+        terms: products in one sum: with a kernel, more than there are features.
+    """
     samples, positions = count(x.axes, "sample"), count(x.axes, "position")
     features = max(count(x.axes, "feature"), 1)
     noise = x.expression.noise
@@ -116,7 +121,7 @@ def limited(forward: Forward, x: State) -> Noise:
     if x.data is not None or spread <= 0:
         return noise
     chance = x.expression.alignment
-    aligned = chance + (1 - chance) / features
+    aligned = chance + (1 - chance) / max(features, terms)
     return noise.stepped(spread / features, forward.source(), alignment=aligned)
 
 
