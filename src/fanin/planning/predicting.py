@@ -42,7 +42,7 @@ def predict(model: nn.Module, plan: Plan, example_inputs: Any) -> Prediction:
         PlanError: when the plan does not say how a parameter that the model uses is drawn.
 
     Example:
-        >>> import fanin
+        >>> import fanin, torch
         >>> model = nn.Sequential(nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10))
         >>> x = torch.randn(64, 256, generator=torch.Generator().manual_seed(0))
         >>> plan = fanin.plan(model, "kaiming", seed=0)

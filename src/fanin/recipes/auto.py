@@ -28,8 +28,9 @@ def auto(
     The model is traced with example inputs, without computing anything, and moments are followed
     from operation to operation. A linear map that sums ``terms`` products with inputs of second
     moment q gets ``std = sqrt(target / (terms · q))``. The target is 1; what ends a residual
-    branch, and what the model returns, have targets of their own. Biases are zero, norms the
-    identity, the forget gates of an LSTM start at 1.
+    branch, what the model returns, and long chains without norms have targets of their own (in
+    those biases may be drawn too); otherwise biases are zero, norms the identity, and the forget
+    gates of an LSTM start at 1.
 
     Args:
         family: ``"normal"``, ``"uniform"``, or ``"orthogonal"``, which keeps lengths exactly, so

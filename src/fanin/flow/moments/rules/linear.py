@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -118,10 +118,12 @@ def limited(forward: Forward, x: State, terms: float = 1.0) -> Noise:
     features = max(count(x.axes, "feature"), 1)
     noise = x.expression.noise
     spread = spread_of(x.expression, samples, positions)
-    if x.data is not None or spread <= 0:
+    if spread <= 0:
         return noise
     chance = x.expression.alignment
     aligned = chance + (1 - chance) / max(features, terms)
+    if x.data is not None:
+        return replace(noise, alignment=aligned)  # its size is what it is
     return noise.stepped(spread / features, forward.source(), alignment=aligned)
 
 
