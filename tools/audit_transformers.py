@@ -76,46 +76,19 @@ NARROWER: dict[str, dict[str, Any]] = {
     "efficientnet": {"image_size": 224},
     "falcon": _NARROW,
     "gemma": {**_GROUPED, "head_dim": 64},
-    "gemma2": {**_GROUPED, "head_dim": 64},
-    "gemma3_text": {**_GROUPED, "head_dim": 64},
-    "glm": {**_GROUPED, "head_dim": 64},
-    "glm4": {**_GROUPED, "head_dim": 64},
-    "gpt_neo": {**_NARROW, "num_heads": 8},
     "gpt_neox": _NARROW,
     "gpt_oss": {**_GROUPED, "head_dim": 64, "num_local_experts": 4},
     "gptj": {"n_embd": 512, "n_head": 8, "rotary_dim": 32, "vocab_size": 8000},
-    "granite": _GROUPED,
-    "granitemoe": {**_GROUPED, "num_local_experts": 4},
-    "helium": {**_GROUPED, "head_dim": 64},
-    "jetmoe": {**_NARROW, "num_key_value_heads": 4, "kv_channels": 64},
     "llama": _GROUPED,
-    "mamba2": {"hidden_size": 512, "num_heads": 16, "head_dim": 64, "vocab_size": 8000},
-    "minimax": {**_GROUPED, "head_dim": 64, "num_local_experts": 4},
     "mistral": {**_GROUPED, "head_dim": 64},
     "mixtral": {**_GROUPED, "head_dim": 64, "num_local_experts": 4},
     "mpt": {"d_model": 512, "n_heads": 8, "vocab_size": 8000},
-    "nemotron": _GROUPED,
-    "olmo": _GROUPED,
     "olmo2": _GROUPED,
-    "olmoe": {**_GROUPED, "num_experts": 4, "num_experts_per_tok": 2},
-    "persimmon": _NARROW,
     "phi": _NARROW,
-    "phi3": _GROUPED,
-    "phimoe": {**_GROUPED, "num_local_experts": 4},
     "qwen2": _GROUPED,
-    "qwen2_moe": {**_GROUPED, "num_experts": 4, "num_experts_per_tok": 2}
-    | {"moe_intermediate_size": 256, "shared_expert_intermediate_size": 512},
     "qwen3": {**_GROUPED, "head_dim": 64},
-    "qwen3_moe": {**_GROUPED, "head_dim": 64, "num_experts": 4, "num_experts_per_tok": 2}
-    | {"moe_intermediate_size": 256},
     "recurrent_gemma": {**_GROUPED, "head_dim": 64, "lru_width": 512},
-    "rembert": {**_NARROW, "input_embedding_size": 256, "output_embedding_size": 512},
     "rwkv": {"hidden_size": 512, "attention_hidden_size": 512, "vocab_size": 8000},
-    "smollm3": _GROUPED,
-    "stablelm": _GROUPED,
-    "starcoder2": _GROUPED,
-    "xglm": {"d_model": 512, "ffn_dim": 1024, "attention_heads": 8, "vocab_size": 8000},
-    "xlm-roberta-xl": _NARROW,
     "xlnet": {"d_model": 512, "n_head": 8, "d_inner": 1024, "vocab_size": 8000},
 }
 
@@ -186,6 +159,7 @@ def _write(seen: Sequence[Audited]) -> None:
 
 def _tables(seen: Sequence[Audited]) -> str:
     """Codes with the classes that they were found in, and the classes without a finding."""
+    seen = sorted(seen, key=lambda audited: audited.name.lower())
     found: dict[tuple[str, str], list[str]] = {}
     for audited in seen:
         for code, severity in sorted({(row[0], row[1]) for row in audited.found}):

@@ -26,7 +26,8 @@ def run(command: str) -> Result:
 def test_the_table_has_what_follows() -> None:
     shown = run("plan zoo:lenet -r kaiming --seed 0 --trace").stdout
     assert "followed by" in shown.splitlines()[0]
-    assert [line.split()[-3] for line in shown.splitlines()[2:4]] == ["relu", "relu"]
+    assert "output std" in shown.splitlines()[0]
+    assert [line.split()[-4] for line in shown.splitlines()[2:4]] == ["relu", "relu"]
     assert "output" in shown
 
 
@@ -34,6 +35,8 @@ def test_as_json() -> None:
     shown = json.loads(run("plan zoo:mlp -r kaiming --seed 0 --trace --json").stdout)
     assert shown["steps"][0]["followed_by"] == ["relu"]
     assert shown["steps"][-1]["followed_by"] == ["output"]
+    assert shown["steps"][0]["output_std"] > 1
+    assert shown["steps"][1]["output_std"] is None
 
 
 def test_inputs_give_lazy_modules_their_shapes() -> None:

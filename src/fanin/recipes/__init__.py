@@ -7,6 +7,7 @@ and read from it, or translated from an ``init_cfg`` of MMEngine.
 
 from __future__ import annotations
 
+from fanin.recipes.auto import auto
 from fanin.recipes.bert import bert
 from fanin.recipes.data import from_json, to_json
 from fanin.recipes.dcgan import dcgan
@@ -29,6 +30,7 @@ from fanin.recipes.xavier import xavier
 
 __all__ = [
     "RECIPES",
+    "auto",
     "bert",
     "chrono",
     "dcgan",

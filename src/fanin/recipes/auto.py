@@ -28,9 +28,13 @@ def auto(
     The model is traced with example inputs, without computing anything, and moments are followed
     from operation to operation. A linear map that sums ``terms`` products with inputs of second
     moment q gets ``std = sqrt(target / (terms · q))``. The target is 1; what ends a residual
-    branch, what the model returns, and long chains without norms have targets of their own (in
-    those biases may be drawn too); otherwise biases are zero, norms the identity, and the forget
-    gates of an LSTM start at 1.
+    branch, and what the model returns, have targets of their own. Biases are zero, norms the
+    identity, the forget gates of an LSTM start at 1, and queries whose scores nothing divides are
+    as small as the division would make them.
+
+    Deep chains without norms have another target, the nearest to 1 at which a gradient's rms at
+    most doubles or halves along the chain; where functions such as GELU make deviations grow, a
+    share of the variance comes from random biases, so that they at most double too.
 
     Args:
         family: ``"normal"``, ``"uniform"``, or ``"orthogonal"``, which keeps lengths exactly, so
@@ -46,7 +50,7 @@ def auto(
             to such a map have it too.
 
     Returns:
-        A recipe that needs ``example_inputs=``.
+        A recipe that needs ``example_inputs=``. It takes inputs to be of mean 0 and std 1.
 
     Raises:
         UnknownNameError: another family, law or balance.
@@ -60,6 +64,9 @@ def auto(
         >>> first, _, second, _ = (step.moments[1] for step in plan.steps)
         >>> round(second / first, 3) == round(fanin.gain("tanh"), 3)
         True
+
+    Source: the variance of sums, as in He et al. 2015, arXiv:1502.01852; chains as in Schoenholz et
+    al. 2017, arXiv:1611.01232, and Roberts, Yaida and Hanin 2022, arXiv:2106.10165, §5.
     """
     given = {"family": family, "residual": residual, "balance": balance}
     for option, value in given.items():
