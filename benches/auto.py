@@ -123,7 +123,7 @@ _COLUMNS = (
     Column("gradient", "right"),
 )
 _CAPTION = (
-    "\nmedian, worst: measured over predicted std, of a net's rows. ✓: every row as promised.\n"
+    "median, worst: measured over predicted std, of a net's rows. ✓: every row as promised.\n"
     "in interval: single draws inside the predicted 95 %. in [0.5, 2]: rms of rows that are to "
     "have 1.\ngradient: median of measured over predicted rms, which is for infinite width."
 )

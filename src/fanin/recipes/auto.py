@@ -5,7 +5,6 @@ from __future__ import annotations
 from fanin.errors import ArgumentError, UnknownNameError, one_of
 from fanin.planning import Recipe
 from fanin.recipes.options import stated
-from fanin.recipes.solving import Solver
 
 __all__ = ["auto"]
 
@@ -77,6 +76,8 @@ def auto(
             )
     if not head_std >= 0:
         raise ArgumentError(f"auto: head_std is a std. Got {head_std}. Pass 0 for a head of zeros.")
+    from fanin.recipes.solving import Solver  # 0.1 s that other recipes need not wait for
+
     return Recipe(
         "auto",
         1,

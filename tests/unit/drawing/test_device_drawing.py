@@ -77,7 +77,7 @@ SHARDS = {
         (draw_eye, fills.Eye(0.3), (50, 40), torch.bfloat16),
         (draw_dirac, fills.Dirac(), (8, 8, 3, 3), torch.float32),
     ],
-    ids=lambda value: str(getattr(value, "name", value)),
+    ids=lambda value: getattr(value, "__name__", str(getattr(value, "name", value))),
 )  # fmt: skip
 def test_nothing_waits_for_the_device(draw, fill, shape, dtype, shard, meta_device) -> None:
     region = shard(shape)

@@ -186,5 +186,5 @@ def test_the_table_shows_what_follows() -> None:
     model = Net()
     made = fanin.plan(model, "kaiming", seed=0)
     table = made.table(model, trace=fanin.trace(model, X))
-    assert str(table).splitlines()[0].split()[-3:] == ["followed", "by", "rule"]
-    assert [row[-2] for row in table.rows][::2] == ["relu", "add", "output"]
+    assert str(table).splitlines()[0].split()[-5:] == ["followed", "by", "output", "std", "rule"]
+    assert [row[-3] for row in table.rows][::2] == ["relu", "add", "output"]
