@@ -28,6 +28,8 @@ __all__ = ["Solver"]
 _RAW_STD = 0.02
 """Of raw parameters that are no linear map: positions, tokens. BERT's, which others took over."""
 
+_SILENT = 1e-12  # second moments below: of signals that are 0 but for rounding
+
 _ENDS = frozenset({"output", "cross_entropy", "nll_loss", "log_softmax"})
 
 
@@ -144,7 +146,7 @@ class _Walk:
         aim = self.aims.get(name, Aim(1.0)) if self._is_inner(name) else Aim(self._target(name))
         target = aim.second * (1 - aim.of_bias)
         second = incoming.moments.second
-        std = math.sqrt(target / (incoming.terms * second)) if second > 0 else 0.0
+        std = math.sqrt(target / (incoming.terms * second)) if second > _SILENT else 0.0
         fans = step.fans
         power = _BALANCE[self.options.balance]
         if power and fans is not None and name not in self.branches and not self._is_head(name):
