@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from fanin.errors import ArgumentError
 from fanin.geometry import Region, is_dtensor, local_tensor, partition
@@ -127,7 +128,7 @@ def remember_value(module: nn.Module, name: str) -> None:
 
 def follow_value(tensor: Tensor, moved: Tensor) -> None:
     """Say that one tensor has the value of another one, which was perhaps written since."""
-    if tensor.layout != torch.strided or moved.layout != torch.strided:
+    if is_lazy(tensor) or tensor.layout != torch.strided or moved.layout != torch.strided:
         return
     if is_dtensor(tensor):
         tensor, moved = (local_tensor(each.detach()) for each in (tensor, moved))
