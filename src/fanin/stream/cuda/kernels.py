@@ -51,10 +51,12 @@ def draw_runs(
     The first run starts at index ``first`` and at ``out``; ``OUTER`` sizes and steps, innermost
     first, say where the others do.
     """
-    program = tl.program_id(0).to(tl.int64)
-    run, piece = program, program
+    program = tl.program_id(0)
+    run, piece = program, program.to(tl.int64)
     if OUTER > 0:
-        run, piece = program // programs, program % programs
+        # There are less than 2³¹ programs, so runs are counted in 32 bits.
+        apiece = tl.cast(programs, tl.int32)
+        run, piece = program // apiece, (program % apiece).to(tl.int64)
     index, memory = tl.cast(first, tl.int64), tl.cast(0, tl.int64)
     if OUTER > 0:
         run, index, memory = _unfold(run, size_1, index_1, memory_1, index, memory)
@@ -118,8 +120,10 @@ def draw_places(
             index_word(index, w0, w1, w2, w3), index_word(index, l0, l1, l2, l3),
             last, some, lower, upper, mass, KIND, TAIL, WIDE,
         )  # fmt: skip
-    value = place(standard, shift, scale, lowest, highest, CLAMPED, WIDE)
-    _put(out + memory, value, inside, WIDTH, MANTISSA, BIAS, LARGEST, SIGNED_ZERO)
+    value = place(standard, shift, scale, lowest, highest, KIND, CLAMPED, WIDE)
+    if WIDTH < 32:
+        value = narrow(value, MANTISSA, BIAS, LARGEST, WIDTH, SIGNED_ZERO)
+    tl.store(out + memory, value, mask=inside)
 
 
 @triton.jit
@@ -182,21 +186,31 @@ def _draw_blocks(
         z1 = _one(w1, l1, last, some, lower, upper, mass, KIND, TAIL, WIDE)
         z2 = _one(w2, l2, last, some, lower, upper, mass, KIND, TAIL, WIDE)
         z3 = _one(w3, l3, last, some, lower, upper, mass, KIND, TAIL, WIDE)
-    element = (lane // 16) * 64 + lane % 16
+    v0 = place(z0, shift, scale, lowest, highest, KIND, CLAMPED, WIDE)
+    v1 = place(z1, shift, scale, lowest, highest, KIND, CLAMPED, WIDE)
+    v2 = place(z2, shift, scale, lowest, highest, KIND, CLAMPED, WIDE)
+    v3 = place(z3, shift, scale, lowest, highest, KIND, CLAMPED, WIDE)
+    if WIDTH < 32:
+        v0 = narrow(v0, MANTISSA, BIAS, LARGEST, WIDTH, SIGNED_ZERO)
+        v1 = narrow(v1, MANTISSA, BIAS, LARGEST, WIDTH, SIGNED_ZERO)
+        v2 = narrow(v2, MANTISSA, BIAS, LARGEST, WIDTH, SIGNED_ZERO)
+        v3 = narrow(v3, MANTISSA, BIAS, LARGEST, WIDTH, SIGNED_ZERO)
+    here = (lane // 16) * 64 + lane % 16
     end = tl.minimum(tl.cast(length, tl.int64) - at, 4 * BLOCKS).to(tl.int32)
     begin = tl.minimum(tl.maximum(-at, 0), 4 * BLOCKS).to(tl.int32)
-    for word in tl.static_range(4):
-        z = z0
-        if word == 1:
-            z = z1
-        if word == 2:
-            z = z2
-        if word == 3:
-            z = z3
-        here = element + 16 * word
-        inside = (here >= begin) & (here < end)
-        value = place(z, shift, scale, lowest, highest, CLAMPED, WIDE)
-        _put(out + here, value, inside, WIDTH, MANTISSA, BIAS, LARGEST, SIGNED_ZERO)
+    if (begin == 0) & (end == 4 * BLOCKS):  # not at an edge: nobody asks where an element is
+        tl.store(out + here, v0)
+        tl.store(out + here + 16, v1)
+        tl.store(out + here + 32, v2)
+        tl.store(out + here + 48, v3)
+    else:
+        tl.store(out + here, v0, mask=(here >= begin) & (here < end))
+        here += 16
+        tl.store(out + here, v1, mask=(here >= begin) & (here < end))
+        here += 16
+        tl.store(out + here, v2, mask=(here >= begin) & (here < end))
+        here += 16
+        tl.store(out + here, v3, mask=(here >= begin) & (here < end))
 
 
 @triton.jit
@@ -209,23 +223,6 @@ def _one(
         return uniform(high, low, WIDE)
     else:
         return truncated(high, low, last, some, lower, upper, mass, TAIL, WIDE)
-
-
-@triton.jit
-def _put(
-    at, value, inside,
-    WIDTH: tl.constexpr, MANTISSA: tl.constexpr, BIAS: tl.constexpr, LARGEST: tl.constexpr,
-    SIGNED_ZERO: tl.constexpr,
-):  # fmt: skip
-    """Write where it is ``inside``, narrowed to ``WIDTH`` bits."""
-    if WIDTH >= 32:
-        tl.store(at, value, mask=inside)
-    else:
-        code = narrow(value, MANTISSA, BIAS, LARGEST, WIDTH, SIGNED_ZERO)
-        if WIDTH == 16:
-            tl.store(at, code.to(tl.int16), mask=inside)
-        else:
-            tl.store(at, code.to(tl.uint8), mask=inside)
 
 
 @triton.jit

@@ -10,8 +10,11 @@ import triton
 import triton.language as tl
 
 from fanin.stream.cuda.elementary import as_float, cosine_sine, log_unit, quantile, sqrt_ieee
+from fanin.stream.laws import UNIFORM
 
 __all__ = ["normal_pair", "place", "truncated", "uniform"]
+
+_UNIFORM = tl.constexpr(UNIFORM)
 
 
 @triton.jit
@@ -58,14 +61,20 @@ def truncated(
 
 @triton.jit
 def place(
-    standard, shift, scale, lowest, highest, CLAMPED: tl.constexpr, WIDE: tl.constexpr
+    standard, shift, scale, lowest, highest,
+    KIND: tl.constexpr, CLAMPED: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """``shift + scale·standard``, held between two values if ``CLAMPED``."""
     value = as_float(shift, WIDE) + as_float(scale, WIDE) * standard
     if CLAMPED:
         low, high = as_float(lowest, WIDE), as_float(highest, WIDE)
-        value = tl.where(value < low, low, value)
-        value = tl.where(value > high, high, value)
+        if KIND == _UNIFORM and not WIDE:
+            # One instruction each. They tell −0 from +0, which the comparisons below do not: here
+            # nothing is −0, for u >= 0, scale >= 0 and a law's limits are multiples of a quantum.
+            value = tl.minimum(tl.maximum(value, low), high)
+        else:
+            value = tl.where(value < low, low, value)
+            value = tl.where(value > high, high, value)
     return value
 
 

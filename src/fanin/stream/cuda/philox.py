@@ -6,10 +6,14 @@ operations are those of `fanin.stream.philox`.
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
 
 __all__ = ["index_block", "index_word", "philox"]
+
+# Triton's interpreter and ROCm know no PTX.
+_PTX = tl.constexpr(not triton.knobs.runtime.interpret and torch.version.hip is None)
 
 
 @triton.jit
@@ -20,9 +24,8 @@ def philox(block, key, PURPOSE: tl.constexpr):
     c3 = c2 + PURPOSE
     k0, k1 = key.to(tl.uint32), (key >> 32).to(tl.uint32)
     for _ in tl.static_range(10):
-        # One instruction gives both halves of a product; a multiply for each would be two.
-        p0 = c0.to(tl.uint64) * 0xD2511F53
-        p1 = c2.to(tl.uint64) * 0xCD9E8D57
+        p0 = _product(c0, 0xD2511F53)
+        p1 = _product(c2, 0xCD9E8D57)
         c0 = (p1 >> 32).to(tl.uint32) ^ c1 ^ k0
         c1 = p1.to(tl.uint32)
         c2 = (p0 >> 32).to(tl.uint32) ^ c3 ^ k1
@@ -30,6 +33,21 @@ def philox(block, key, PURPOSE: tl.constexpr):
         k0 = k0 + 0x9E3779B9
         k1 = k1 + 0xBB67AE85
     return c0, c1, c2, c3
+
+
+@triton.jit
+def _product(word, FACTOR: tl.constexpr):
+    """Both halves of a product, by one instruction: uint64.
+
+    Of a 64-bit product LLVM makes two instructions where it knows too much of the word.
+    """
+    if _PTX:
+        factor = tl.full((), FACTOR, tl.uint32)
+        return tl.inline_asm_elementwise(
+            "mul.wide.u32 $0, $1, $2;", "=l,r,r", [word, factor], tl.uint64, is_pure=True, pack=1
+        )
+    else:
+        return word.to(tl.uint64) * FACTOR
 
 
 @triton.jit
