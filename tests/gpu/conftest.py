@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 import torch
@@ -17,9 +19,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def no_waiting() -> Iterator[None]:
-    """Whatever would make the host wait for the device is an error."""
+def no_waiting() -> Callable[[], AbstractContextManager[None]]:
+    """A context in which whatever would make the host wait for the device is an error."""
+    return _no_waiting
+
+
+@contextmanager
+def _no_waiting() -> Iterator[None]:
     torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    yield
-    torch.cuda.set_sync_debug_mode("default")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the mode is a prototype, torch says
+            torch.cuda.set_sync_debug_mode("error")
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

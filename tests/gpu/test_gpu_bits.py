@@ -89,6 +89,29 @@ def test_nothing_is_written_beside_a_tensor() -> None:
         assert bool((memory[:128] == 9).all() & (memory[128 + size :] == 9).all()), size
 
 
+@each_dtype
+def test_tensors_that_start_anywhere(dtype) -> None:
+    """Off the 16 bytes that memory is allocated at, and next to what others hold."""
+    for law in (LAWS["uniform"](dtype), LAWS["normal"](dtype)):
+        for start in (1, 3, 128):
+            memory = torch.zeros(4000, dtype=dtype, device=DEVICE)
+            before, out, behind = memory.split([start, 3000, 1000 - start])
+            on_gpu(law, row(5, 3000), out)
+            assert same_bits(out, on_cpu(law, row(5, 3000)))
+            assert not bits_of(before).any()
+            assert not bits_of(behind).any()
+
+
+def test_more_than_2_to_the_31_places() -> None:
+    """Every other element, by the kernel that goes from place to place."""
+    law, count = LAWS["uniform"](torch.float8_e5m2), 2**31 + 100
+    memory = torch.empty(2 * count, dtype=law.dtype, device=DEVICE)
+    on_gpu(law, Region.whole((count,)), memory[::2])
+    for start in (0, 2**31 - 500, count - 500):
+        part = on_cpu(law, Region((count,), (((start, start + 500),),)))
+        assert same_bits(memory[2 * start : 2 * start + 1000 : 2], part), start
+
+
 def test_more_than_2_to_the_31_elements() -> None:
     law, count = LAWS["uniform"](torch.float8_e5m2), 2**31 + 100
     whole = on_gpu(law, Region.whole((count,)))
@@ -111,6 +134,9 @@ def test_tensors_drawn_together() -> None:
         assert same_bits(out, alone)
 
 
+PACKED = fills.Packed(
+    0, (fills.Part("q", 0, 32, fills.Normal()), fills.Part("k", 32, 64, fills.Orthogonal()))
+)
 FILLS = {
     "uniform": (fills.Uniform(-1.0, 1.0), (64, 48)),
     "normal": (fills.Normal(0.1, 0.02), (64, 48)),
@@ -121,6 +147,9 @@ FILLS = {
     "sparse": (fills.Sparse(0.3), (64, 48)),
     "mostly zero": (fills.Sparse(0.9), (64, 48)),
     "rearranged": (fills.Rearranged(fills.Normal(), (1, 0)), (64, 48)),
+    "packed": (PACKED, (64, 48)),
+    "mapped": (fills.Mapped(fills.Uniform(), torch.square), (64, 48)),
+    "from_function": (fills.FromFunction(torch.nn.init.normal_), (64, 48)),
 }
 COMPLEX = [torch.complex64, torch.complex128]
 

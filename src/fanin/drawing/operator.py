@@ -80,11 +80,16 @@ def draw_whole(name: str, fill: Fill, key: Key, out: Tensor) -> None:
         draw(fill, key, Region.of(out), out)
 
 
+# A graph that a compiler captured would repeat the key of its capture. Older releases of torch do
+# not know the second tag.
+_TAGS = ("nondeterministic_seeded", "cudagraph_unsafe")
+
+
 @torch.library.custom_op(
     "fanin::fill_",
     mutates_args=("out",),
     schema="(Tensor(a!) out, str name, float[] numbers, Generator? generator=None) -> ()",
-    tags=(torch.Tag.nondeterministic_seeded,),
+    tags=tuple(getattr(torch.Tag, tag) for tag in _TAGS if hasattr(torch.Tag, tag)),
 )
 def fill_(
     out: Tensor, name: str, numbers: Sequence[float], generator: Generator | None = None

@@ -14,8 +14,9 @@ __all__ = ["exact_products"]
 def exact_products(device: torch.device) -> Iterator[None]:
     """Products of float32 on this device without TF32, whose errors are a thousand times larger.
 
-    That setting is torch's, for the whole process; what it was comes back afterwards. Autocast is
-    off meanwhile: in its narrow dtypes some of the operations do not even exist.
+    That setting is torch's, for the whole process. What it was comes back afterwards; what followed
+    torch's setting for all products follows it again. Autocast is off meanwhile: in its narrow
+    dtypes some of the operations do not even exist.
     """
     with _without_autocast(device), _without_tf32(device):
         yield
@@ -41,4 +42,7 @@ def _without_tf32(device: torch.device) -> Iterator[None]:
     try:
         yield
     finally:
-        setattr(settings, name, before)
+        if is_newer:
+            settings.fp32_precision = "none"  # whatever is set for all products
+        if getattr(settings, name) != before:
+            setattr(settings, name, before)

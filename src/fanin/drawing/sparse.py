@@ -8,6 +8,7 @@ from torch.autograd.graph import increment_version
 
 from fanin import stream
 from fanin.drawing.elementwise import draw_elementwise
+from fanin.drawing.indices import beside
 from fanin.drawing.targets import drawing_device, is_plain, is_reachable
 from fanin.errors import LayoutError
 from fanin.fills import Normal, Sparse
@@ -63,7 +64,7 @@ def _clear(fill: Sparse, key: Key, region: Region, first: int, slices: Tensor) -
     if region.runs[fill.dim] == ((0, length),):
         stream.clear(key.value, first, zeros, slices)
         return
-    held = region.indices(fill.dim).to(slices.device, non_blocking=True)
+    held = beside(region.indices(fill.dim), slices.device)
     step = max(1, _CHUNK // length)
     for start in range(0, len(slices), step):
         piece = slices[start : start + step]

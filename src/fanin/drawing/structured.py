@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from fanin.drawing.indices import beside
 from fanin.errors import DtypeError, LayoutError
 from fanin.fills import Constant, Dirac, Eye
 from fanin.geometry import Region
@@ -92,7 +93,7 @@ def _write_ones(out: Tensor, wanted: Tensor, region: Region, value: float) -> No
     rows = (wanted < columns).nonzero()[:, 0]
     places = local[wanted[rows]]
     rows, places = rows[places >= 0], places[places >= 0]
-    rows, places = (which.to(out.device, non_blocking=True) for which in (rows, places))
+    rows, places = (beside(which, out.device) for which in (rows, places))
     out[rows, places] = _scalar(value, out)
 
 

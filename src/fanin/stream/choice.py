@@ -64,5 +64,5 @@ def _pick(rounded: Tensor, length: int, out: Tensor) -> None:
     for t in range(k):
         r = rounded[:, t]
         place = torch.where(picked[rows, r], length - k + t, r)
-        picked[rows, place] = True
+        picked.scatter_(1, place[:, None], True)  # an assignment would copy its value
         out[:, t] = place

@@ -1,7 +1,7 @@
 """Structured fills on the device of their tensor, shown on meta tensors.
 
-Meta tensors stand for a device here: an operation that mixed them with another one's, or that had
-to wait for a value, is an error. Tensors of indices stay on the CPU until they index something.
+Meta tensors stand for a device here: an operation that mixed them with another one's, copied from
+there, or had to wait for a value, is an error. Indices stay on the CPU until they index something.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -29,13 +30,24 @@ KEY = Key(0, "weight")
 
 
 class _SameDevice(TorchDispatchMode):
-    """Refuse what CUDA would allow at the price of a wait: indices on the CPU."""
+    """Refuse what CUDA would allow at the price of a wait: indices and copies from the CPU."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         devices = {tensor.device.type for tensor in tensors}
-        if len(devices) > 1 and "_to_copy" not in str(func) and "copy_" not in str(func):
+        if func is torch.ops.aten._to_copy.default:
+            devices.add(torch.device(kwargs.get("device") or tensors[0].device).type)
+        if len(devices) > 1:
             raise AssertionError(f"{func} on {devices}")
+        return func(*args, **(kwargs or {}))
+
+
+class _NoAssignedNumbers(TorchFunctionMode):
+    """Refuse ``tensor[…] = 1``: on CUDA the number is copied from the CPU, and waited for."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is Tensor.__setitem__ and not args[0].is_cpu:
+            assert isinstance(args[2], Tensor), "a number is assigned to elements of a tensor"
         return func(*args, **(kwargs or {}))
 
 
@@ -82,7 +94,7 @@ SHARDS = {
 def test_nothing_waits_for_the_device(draw, fill, shape, dtype, shard, meta_device) -> None:
     region = shard(shape)
     out = torch.empty(region.local_shape, dtype=dtype, device="meta")
-    with _SameDevice():
+    with _NoAssignedNumbers(), _SameDevice():
         draw(fill, KEY, region, out)
 
 
@@ -91,6 +103,17 @@ def test_devices_without_an_engine_are_drawn_on_the_cpu() -> None:
     assert drawing_device(elsewhere) == torch.device("cpu")
     assert not is_reachable(elsewhere)
     assert not is_plain(elsewhere)
+
+
+def test_a_copy_and_an_assigned_number_would_be_seen() -> None:
+    """The test of the tests."""
+    out = torch.zeros(3, device="meta")
+    with _SameDevice():
+        for wrong in (lambda: torch.zeros(3).to("meta"), lambda: out.copy_(torch.zeros(3))):
+            with pytest.raises(AssertionError, match="on .*meta"):
+                wrong()
+    with _NoAssignedNumbers(), pytest.raises(AssertionError, match="a number is assigned"):
+        out[1] = 1.0
 
 
 @pytest.fixture
@@ -109,6 +132,20 @@ def test_products_are_exact_and_the_setting_comes_back(before: str, precision) -
     assert precision.fp32_precision == before
     with exact_products(torch.device("cpu")):
         assert precision.fp32_precision == before
+
+
+def test_products_follow_what_is_set_for_all_as_they_did(precision) -> None:
+    everywhere = torch.backends.fp32_precision
+    precision.fp32_precision = "none"
+    try:
+        torch.backends.fp32_precision = "tf32"
+        with exact_products(torch.device("cuda", 0)):
+            assert precision.fp32_precision == "ieee"
+        assert precision.fp32_precision == "tf32"
+        torch.backends.fp32_precision = "ieee"
+        assert precision.fp32_precision == "ieee"
+    finally:
+        torch.backends.fp32_precision = everywhere
 
 
 def test_products_are_exact_on_releases_with_the_older_setting(monkeypatch) -> None:

@@ -213,3 +213,8 @@ def test_the_import_brings_no_compiler():
     """torch._dynamo takes most of a second; registering the operator must not need it."""
     code = "import sys, fanin.init; sys.exit('torch._dynamo' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_compiler_leaves_it_out_of_graphs_that_it_captures() -> None:
+    """A captured graph would repeat the key of its capture; the tag is what Inductor asks."""
+    assert torch.Tag.cudagraph_unsafe in torch.ops.fanin.fill_.default.tags

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-_KERNELS = ["test_cuda_compiled.py", "test_cuda_interpreted.py", "test_cuda_launching.py"]
+_KERNELS = [
+    *("test_cuda_compiled.py", "test_cuda_executed.py"),
+    *("test_cuda_interpreted.py", "test_cuda_launching.py"),
+]
 
 collect_ignore = [] if find_spec("triton") else _KERNELS

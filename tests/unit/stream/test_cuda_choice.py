@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import triton
 
 from fanin import stream
 from fanin.stream.cuda import availability
@@ -27,6 +28,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (9, 0))
+    monkeypatch.setattr(triton.runtime.driver, "_active", SimpleNamespace(get_current_target=int))
     yield monkeypatch
     for cache in caches:
         cache.cache_clear()
@@ -59,9 +61,13 @@ def test_a_recent_gpu_is_drawn_on(pretend) -> None:
             lambda p: p.setattr(torch.cuda, "get_device_capability", lambda index: (7, 5)),
             "no device has compute capability 8.0",
         ),
+        (
+            lambda p: p.setattr(triton.runtime.driver, "_active", SimpleNamespace()),
+            "Triton cannot launch kernels here: it compiles a part of itself, in C (",
+        ),
         (lambda p: p.setenv("FANIN_ENGINE", "reference"), "FANIN_ENGINE asks for reference"),
     ],
-    ids=["no device", "no Triton", "an old Triton", "an old device", "on request"],
+    ids=["no device", "no Triton", "an old Triton", "an old device", "no compiler", "on request"],
 )
 def test_why_not(change, why: str, pretend) -> None:
     change(pretend)

@@ -31,6 +31,10 @@ def reason() -> str:
         return f"Triton {triton.__version__} is installed, and {oldest} or newer needed"
     if not any(map(_is_recent, range(torch.cuda.device_count()))):
         return f"no device has compute capability {_OLDEST[0]}.{_OLDEST[1]} or more"
+    try:
+        triton.runtime.driver.active.get_current_target()
+    except Exception as error:  # whatever a compiler that is missing or fails ends in
+        return f"Triton cannot launch kernels here: it compiles a part of itself, in C ({error})"
     return ""
 
 

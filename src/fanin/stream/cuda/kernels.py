@@ -23,13 +23,15 @@ _UNIFORM, _NORMAL = tl.constexpr(UNIFORM), tl.constexpr(NORMAL)
 _VALUES, _LOW_HALVES = tl.constexpr(VALUES), tl.constexpr(LOW_HALVES)
 _COLUMNS = tl.constexpr(GROUP_COLUMNS)
 
-# Sizes, steps and bits differ from call to call: a kernel must not be compiled anew for each.
+# Sizes, steps and bits differ from call to call, and tensors start anywhere: a kernel must not be
+# compiled anew for each.
 _jit = triton.jit(
+    do_not_specialize_on_alignment=["out"],
     do_not_specialize=[
         *("key", "first", "length", "count", "programs"),
         *(f"{what}_{dim}" for dim in range(1, 5) for what in ("size", "index", "memory")),
         *("last", "some", "shift", "scale", "lowest", "highest", "lower", "upper", "mass"),
-    ]
+    ],
 )
 
 

@@ -150,10 +150,21 @@ def _launch(
     with torch.cuda.device(out.device) if out.is_cuda else nullcontext():
         compiled_as = (kernel, out.device, *meta.values())
         if compiled_as not in _checked:
+            _require_no_capture(out)
             if isinstance(kernel, JITFunction):  # else Triton interprets, and rounds as NumPy does
                 require_unfused(kernel.warmup(*arguments, grid=(programs,), **options))
             _checked.add(compiled_as)
         kernel[(programs,)](*arguments, **options)
+
+
+def _require_no_capture(out: Tensor) -> None:
+    """Refuse the first call of a kernel, which loads it, where CUDA would break off the capture."""
+    if out.is_cuda and torch.cuda.is_current_stream_capturing():
+        raise EngineError(
+            "cuda engine: the first call of a kernel loads it, which a capture does not allow. Got "
+            "that call while a CUDA graph is captured. Before the capture, draw one tensor of this "
+            "device, dtype and distribution by itself: fanin.init.normal_(torch.empty_like(t))."
+        )
 
 
 def _at(memory: Tensor, offset: int) -> Tensor:

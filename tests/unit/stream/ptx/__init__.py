@@ -1,0 +1,1 @@
+"""PTX, executed on the CPU: the bits that a compiled kernel leaves in memory."""
