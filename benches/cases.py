@@ -56,6 +56,8 @@ def cases(size: int) -> tuple[Case, ...]:
         Case("xavier_uniform_", square, _uniform(-math.sqrt(3 / size), math.sqrt(3 / size))),
         Case("kaiming_normal_", square, _normal(math.sqrt(2) * fan_std)),
         Case("orthogonal_", square, _orthogonal, reach=reach(1.7, 1.7)),
+        Case("orthogonal_", (8, 8), _orthogonal, reach=reach(1 / 1.5, 1 / 1.5), calls=200),
+        Case("orthogonal_", (64, 64), _orthogonal, reach=reach(1 / 1.5, 1 / 1.5), calls=50),
         Case("sparse_", half, _sparse, arguments={"sparsity": 0.1}, reach=reach(10, 10)),
         Case("uniform_", (64,), _bounded(0, 1), reach=reach(1 / 1.5, 1 / 1.5), calls=2000),
         Case("normal_", (64,), _bounded(-7, 7), reach=reach(1 / 1.5, 1 / 1.5), calls=2000),

@@ -6,6 +6,7 @@
 #include "choose.h"
 #include "fill.h"
 #include "kernels.h"
+#include "orthonormal.h"
 
 namespace nb = nanobind;
 using namespace fanin;
@@ -36,6 +37,18 @@ void fill(const Law &law, uint64_t key, const std::vector<int64_t> &shape,
         for (size_t i = 0; i + 1 < bounds[dim].size(); i += 2)
             runs[dim].push_back({bounds[dim][i], bounds[dim][i + 1]});
     fill_region(law, key, Region(shape, runs), pointer(out), threads);
+}
+
+template <class Real>
+void orthonormal(uintptr_t vectors, double gain, uintptr_t out, int64_t rows, int64_t columns,
+                 int64_t row_stride, int64_t column_stride) {
+    const Tall<Real> matrix{pointer<Real>(out), rows, columns, row_stride, column_stride};
+    if (rows * columns < long_call) {
+        write_orthonormal(pointer<Real>(vectors), gain, matrix);
+        return;
+    }
+    nb::gil_scoped_release release;
+    write_orthonormal(pointer<Real>(vectors), gain, matrix);
 }
 
 std::vector<std::string> build_names() {
@@ -88,6 +101,9 @@ NB_MODULE(_native, m) {
             clear(key, first, zeros, slices, threads);
         },
         "Zero the chosen places of a matrix's slices; strides in bytes.");
+    m.def("orthonormal_float32", &orthonormal<float>,
+          "A tall matrix from normal vectors, which are overwritten; strides in elements.");
+    m.def("orthonormal_float64", &orthonormal<double>, "The same, of doubles.");
     m.def("builds", &build_names, "Instruction sets that run here, best first.");
     m.def("active_build", [] { return std::string(active_build().name); });
     m.def("use", [](const std::string &name) { return use(name.c_str()); }, "Choose a build.");

@@ -1,6 +1,6 @@
 // Checksums of what the core draws: `fanin_checksum [build]`. Equal text on two processors, or on
-// two builds, means equal bits: every law and dtype, a run that starts and ends off a granule, and
-// a region of interleaved pieces.
+// two builds, means equal bits: every law and dtype, a run that starts and ends off a granule, a
+// region of interleaved pieces, choices, and a small orthonormal matrix.
 #include <cmath>
 #include <cstdio>
 #include <vector>
@@ -8,6 +8,7 @@
 #include "choose.h"
 #include "fill.h"
 #include "kernels.h"
+#include "orthonormal.h"
 
 using namespace fanin;
 
@@ -61,4 +62,10 @@ int main(int argc, char **argv) {
     choose(key, 3, 7, 100, 40, places.data());
     std::printf("choose %016llx\n", static_cast<unsigned long long>(
                                         fnv1a(places.data(), places.size() * sizeof(int64_t))));
+    std::vector<double> vectors(40 * 100), matrix(40 * 100);
+    fill_run({Kind::normal, Dtype::float64, 0, 1, -INFINITY, INFINITY, 0, 0, 1, 0, false}, key, 0,
+             4000, vectors.data());
+    write_orthonormal<double>(vectors.data(), 1.5, {matrix.data(), 100, 40, 40, 1});
+    std::printf("orthonormal %016llx\n", static_cast<unsigned long long>(fnv1a(
+                                              matrix.data(), matrix.size() * sizeof(double))));
 }

@@ -8,9 +8,11 @@ has a positive diagonal, without the half of the work that makes R. A vector of 
 ``H = I`` and factor ``s``, a zero vector ``H = I`` and factor 1.
 
 Reflections are applied in blocks: ``H_a … H_{b−1} = I − V S⁻¹ Vᴴ`` with ``S`` the strict upper
-triangle of ``VᴴV`` plus ``diag(1/τ)``, so that all the work is matrix products.
+triangle of ``VᴴV`` plus ``diag(1/τ)``, so that all the work is matrix products. For a small matrix
+that is some forty calls of torch, more than the work: there C++ applies them one by one.
 
-Source: Stewart 1980, doi:10.1137/0717034 (Haar); Puglisi 1992, doi:10.1137/0913042 (``S``).
+Source: Stewart 1980, doi:10.1137/0717034 (Haar); Puglisi 1992, SIAM J. Sci. Stat. Comput. 13
+(``S``).
 """
 
 from __future__ import annotations
@@ -22,12 +24,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fanin import stream
 from fanin.drawing.elementwise import draw_elementwise
+from fanin.drawing.indices import beside
 from fanin.fills import Normal
 from fanin.geometry import Region
-from fanin.stream import Key
+from fanin.stream import Key, native
 
-__all__ = ["Vectors", "write_block", "write_columns"]
+__all__ = ["Vectors", "is_small", "write_block", "write_columns", "write_small"]
 
 # Reflections applied together. 64 to 256 are within a few percent of each other at n = 4096:
 # fewer make thin products, more spend flops on S (share of the work: about block/n).
@@ -35,6 +39,8 @@ _BLOCK = 128
 # Of vectors so long that more of them would be larger than two slabs. Twice as many are 8 % faster
 # for 512 columns of 131,072 rows, and slower for 8 of them.
 _THIN_BLOCK = 16
+# Elements of a matrix that one thread of C++ makes in less time than torch: at 256² in half of it.
+_SMALL = 2**16
 # Elements of the slabs of vectors that are drawn at a time: 4 MiB of float32. Four times as many
 # take 1.4 times as long at (8192, 2048), and as much more memory.
 _SLAB = 2**20
@@ -86,7 +92,7 @@ class _Reflections(NamedTuple):
         s = torch.where(s == 0, 1, s)
         trivial = norm == 0
         if last:
-            trivial[-1] = True
+            trivial[-1].fill_(True)  # an assignment would copy its value to a GPU, and wait
         scale = torch.where(trivial, 0, 1 / torch.where(trivial, 1, first + s * norm))
         inverse_tau = torch.where(trivial, 1, norm / torch.where(trivial, 1, norm + first.abs()))
         return cls(scale, inverse_tau, torch.where(trivial, s, -s))
@@ -98,6 +104,22 @@ class _Reflections(NamedTuple):
         start = max(0, -offset)
         diagonal.copy_(self.scale[start : start + len(diagonal)] != 0)
         return vh
+
+
+def is_small(count: int, dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether `write_small` is there for a matrix of so many elements, and the faster way."""
+    return (
+        count <= _SMALL
+        and dtype in (torch.float32, torch.float64)
+        and device.type == "cpu"
+        and stream.native_is_active()
+    )
+
+
+def write_small(vectors: Vectors, gain: float, out: Tensor) -> None:
+    """Write ``gain·Q`` into ``out`` (m, n), reflection by reflection."""
+    _, n, m = vectors.shape
+    native.orthonormal(vectors.block((0, n), (0, m)), gain, out)
 
 
 def write_columns(vectors: Vectors, columns: Tensor, gain: float, out: Tensor) -> None:
@@ -117,7 +139,7 @@ def write_columns(vectors: Vectors, columns: Tensor, gain: float, out: Tensor) -
         vh = reflections.adjoint(x, 0)
 
         begin, end = torch.searchsorted(columns, torch.tensor(rows, device="cpu")).tolist()
-        held = _beside(out, columns[begin:end])
+        held = beside(columns[begin:end], out.device)
         factors = (gain * reflections.factor[held - start]).to(out.dtype)
         out[held, torch.arange(begin, end, device=out.device)] = factors
 
@@ -144,7 +166,7 @@ def write_block(vectors: Vectors, rows: Tensor, columns: Tensor, gain: float, ou
             stop = start + _BLOCK
             s[start:stop, start : len(vh)].addmm_(vh[start:stop], vh[start:].mH)
     _solve_in_place(vectors, reflections, _with_diagonal(s, reflections))
-    columns = _beside(s, columns)
+    columns = beside(columns, s.device)
     step = max(1, _SLAB // n)
     for start in range(0, n, step):
         piece = s[start : start + step]
@@ -153,10 +175,12 @@ def write_block(vectors: Vectors, rows: Tensor, columns: Tensor, gain: float, ou
     factors = (gain * reflections.factor[columns]).to(out.dtype)
 
     for slab, held in _held(vectors.slabs(m), rows):
-        here = _beside(s, rows[held])
+        here = beside(rows[held], s.device)
         vh = _adjoint_slab(vectors, reflections, slab)[:, here - slab[0]]
         identity = (here[:, None] == columns).to(out.dtype)
-        out[_beside(out, held)] = identity.addmm_(vh.mH, right[: len(vh)], alpha=-1).mul_(factors)
+        out[beside(held, out.device)] = identity.addmm_(vh.mH, right[: len(vh)], alpha=-1).mul_(
+            factors
+        )
 
 
 def _solve_in_place(vectors: Vectors, reflections: _Reflections, s: Tensor) -> None:
@@ -219,11 +243,6 @@ def _norms(x: Tensor) -> Tensor:
     return torch.cat(
         [torch.linalg.vector_norm(rows, dim=1, dtype=wide) for rows in torch.split(x, step)]
     )
-
-
-def _beside(tensor: Tensor, indices: Tensor) -> Tensor:
-    """Indices on the device of a tensor; nobody waits for them to get there."""
-    return indices.to(tensor.device, non_blocking=True)
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
-from fanin.drawing.householder import Vectors, write_block, write_columns
+from fanin.drawing.householder import (
+    Vectors,
+    is_small,
+    write_block,
+    write_columns,
+    write_small,
+)
+from fanin.drawing.indices import beside
 from fanin.drawing.precision import exact_products
 from fanin.drawing.targets import drawing_device, is_plain, is_reachable
 from fanin.errors import LayoutError
@@ -16,7 +25,7 @@ from fanin.geometry import Region
 from fanin.stream import Key
 from fanin.stream.narrow import FORMATS, float_format
 
-__all__ = ["compute_dtype", "draw_orthogonal"]
+__all__ = ["compute_dtype", "draw_orthogonal", "fill_plain_matrix"]
 
 _PIECE = 2**20  # elements that are put in order at a time
 
@@ -45,23 +54,38 @@ def draw_orthogonal(fill: Orthogonal, key: Key, region: Region, out: Tensor) -> 
     direct = (is_plain(out) or (is_reachable(out) and out.is_contiguous())) and out.dtype == dtype
     buffer = out if direct else torch.empty(region.local_shape, dtype=dtype, device=device)
 
-    batches, batch_count = _flat_indices(region, 0, first_row)
-    rows, row_count = _flat_indices(region, first_row, first_column)
-    columns, column_count = _flat_indices(region, first_column, len(region.shape))
-    short, long = sorted((row_count, column_count))
-    matrices = buffer.view(len(batches), len(rows), len(columns))
-    with exact_products(device):
-        for batch, matrix in zip(batches.tolist(), matrices, strict=True):
-            vectors = Vectors(key, (batch_count, short, long), batch, dtype, device)
-            if row_count >= column_count:
-                _draw_tall(vectors, rows, columns, fill.gain, matrix)
-            else:
-                _draw_tall(vectors, columns, rows, fill.gain, matrix.mT)
+    batches, rows, columns = (
+        Region(region.shape[start:stop], region.runs[start:stop])
+        for start, stop in itertools.pairwise((0, first_row, first_column, len(region.shape)))
+    )
+    matrices = buffer.view(batches.numel, rows.numel, columns.numel)
+    if math.prod(rows.shape) < math.prod(columns.shape):
+        rows, columns, matrices = columns, rows, matrices.mT
+    shape = (math.prod(batches.shape), math.prod(columns.shape), math.prod(rows.shape))
+    vectors = [Vectors(key, shape, batch, dtype, device) for batch in _flat(batches).tolist()]
+    if rows.is_whole and columns.is_whole and is_small(math.prod(shape[1:]), dtype, device):
+        for each, matrix in zip(vectors, matrices, strict=True):
+            write_small(each, fill.gain, matrix)
+        increment_version(buffer)
+    else:
+        with exact_products(device):
+            held = _flat(rows), _flat(columns)
+            for each, matrix in zip(vectors, matrices, strict=True):
+                _draw_tall(each, *held, fill.gain, matrix)
     if not direct:
         if out.dtype in FORMATS:
             largest = torch.finfo(out.dtype).max
             buffer.clamp_(-largest, largest)
         out.copy_(buffer if out.device == device else buffer.to(out.dtype))
+
+
+def fill_plain_matrix(gain: float, key: Key, tensor: Tensor) -> None:
+    """Write a whole matrix, dim 0 by the others, that `is_plain` and `is_small`: the least cost."""
+    matrix = tensor.view(len(tensor), -1)
+    matrix = matrix if len(matrix) >= matrix.shape[1] else matrix.mT
+    m, n = matrix.shape
+    write_small(Vectors(key, (1, n, m), 0, tensor.dtype, tensor.device), gain, matrix)
+    increment_version(tensor)
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -92,17 +116,14 @@ def _draw_tall(vectors: Vectors, rows: Tensor, columns: Tensor, gain: float, out
     write_columns(vectors, ascending, gain, whole)
     if holds_all_rows and torch.equal(ascending, columns):
         return
-    rows, order = (which.to(out.device, non_blocking=True) for which in (rows, order))
+    rows, order = (beside(which, out.device) for which in (rows, order))
     step = max(1, _PIECE // len(columns))
     for start in range(0, len(rows), step):
         out[start : start + step, order] = whole[rows[start : start + step]]
 
 
-def _flat_indices(region: Region, start: int, stop: int) -> tuple[Tensor, int]:
-    """Row-major index within these dims of every local element of them, and how many exist."""
-    shape = region.shape[start:stop]
-    part = Region(shape, region.runs[start:stop])
-    count = math.prod(shape)
-    if part.is_whole:
-        return torch.arange(count, device="cpu"), count
-    return part.linear_indices().reshape(-1), count
+def _flat(region: Region) -> Tensor:
+    """Row-major index of every local element."""
+    if region.is_whole:
+        return torch.arange(region.numel, device="cpu")
+    return region.linear_indices().reshape(-1)

@@ -13,7 +13,7 @@ from fanin.errors import ArgumentError, LayoutError
 from fanin.fills import Dirac, Eye
 from fanin.geometry import is_dtensor
 from fanin.init.checks import NumberError, number
-from fanin.init.writing import write, write_structure
+from fanin.init.writing import write, write_orthogonal, write_structure
 
 __all__ = ["dirac_", "eye_", "orthogonal_", "sparse_"]
 
@@ -111,7 +111,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
         >>> torch.allclose(w @ w.T, torch.eye(3), atol=1e-5)
         True
 
-    Source: Saxe et al. 2014, arXiv:1312.6120.
+    Source: Saxe, McClelland and Ganguli 2013, arXiv:1312.6120.
     """
     if has_torch_function_unary(tensor):
         return handle_torch_function(
@@ -123,7 +123,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
             f"orthogonal_: a matrix has two or more dims. Got shape {tuple(tensor.shape)}. "
             "Fill it with zeros_, ones_ or normal_."
         )
-    return write(tensor, "orthogonal", (number(gain), 0.0), generator)
+    return write_orthogonal(tensor, number(gain), generator)
 
 
 def sparse_(

@@ -11,7 +11,9 @@ from torch.compiler import is_compiling
 
 from fanin.drawing.dispatch import draw
 from fanin.drawing.elementwise import fill_plain
+from fanin.drawing.householder import is_small
 from fanin.drawing.operator import checked_fill, draw_whole, fill_
+from fanin.drawing.orthogonal import fill_plain_matrix
 from fanin.drawing.targets import (
     check_vmap_randomness,
     check_writable,
@@ -26,26 +28,28 @@ from fanin.stream import Key
 from fanin.stream.key import generator_bits
 from fanin.stream.laws import Law, normal_law, truncated_law, uniform_law
 
-__all__ = ["write", "write_elementwise", "write_structure"]
+__all__ = ["write", "write_elementwise", "write_orthogonal", "write_structure"]
 
 
 def write_elementwise(
     tensor: Tensor, name: str, numbers: tuple[float, ...], generator: Generator | None
 ) -> Tensor:
     """`write`, without its overhead where memory is all there is to the tensor."""
-    dtype = tensor.dtype
-    if (
-        is_compiling()
-        or not is_plain(tensor)
-        or not dtype.is_floating_point
-        or getattr(tensor, FSDP1_MARK, False)  # perhaps a piece, which only `write` tells
-    ):
+    if not _is_only_memory(tensor) or not tensor.is_floating_point():
         return write(tensor, name, numbers, generator)
     try:
-        law = _LAWS[name](*numbers, dtype)
+        law = _LAWS[name](*numbers, tensor.dtype)
     except (ArgumentError, DtypeError) as error:
         raise as_torch(error) from None
     fill_plain(law, generator_bits(generator), tensor)
+    return tensor
+
+
+def write_orthogonal(tensor: Tensor, gain: float, generator: Generator | None) -> Tensor:
+    """`write`, without its overhead where memory is all there is to a small matrix."""
+    if not _is_only_memory(tensor) or not is_small(tensor.numel(), tensor.dtype, tensor.device):
+        return write(tensor, "orthogonal", (gain, 0.0), generator)
+    fill_plain_matrix(gain, Key.from_generator(generator), tensor)
     return tensor
 
 
@@ -88,6 +92,11 @@ def write_structure(tensor: Tensor, name: str, fill: Fill) -> None:
     """Write a fill without random numbers into what this process holds of a DTensor."""
     check_writable(name, tensor)
     draw(fill, Key(0, name), Region.of(tensor), tensor)
+
+
+def _is_only_memory(tensor: Tensor) -> bool:
+    """Whether a pointer may be written, of what is no piece: of those only `write` knows."""
+    return not is_compiling() and is_plain(tensor) and not getattr(tensor, FSDP1_MARK, False)
 
 
 def _write_compiled(

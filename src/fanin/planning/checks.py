@@ -48,15 +48,15 @@ def check_dtype(entry: Entry, fill: Fill, rule: str) -> None:
         PlanError: for a quantized parameter.
         DtypeError: for an integer one that would get other numbers than a whole one.
     """
-    dtype = entry.tensor.dtype
+    dtype = entry.owner.dtype
+    if dtype.is_floating_point or dtype.is_complex:
+        return
     where = f"for {entry.name!r}, matched by rule {rule!r}"
     if entry.tensor.is_quantized:
         raise PlanError(
             f"plan: a parameter to write is not quantized. Got {dtype} {where}. Initialize before "
             "quantizing, or leave it with keep()."
         )
-    if dtype.is_floating_point or dtype.is_complex:
-        return
     if not (isinstance(fill, Constant) and float(fill.value).is_integer()):
         raise DtypeError(
             f"plan: numbers are drawn for floating point and complex dtypes; integers hold whole "

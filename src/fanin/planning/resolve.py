@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torch import nn
 
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from fanin.flow import Trace
 
 __all__ = ["make_plan"]
+
+# What was resolved, by layout (or shape) and then by the ids of the rules that won.
+_Fills: TypeAlias = dict[object, dict[tuple[int, ...], Fill | None]]
 
 
 def make_plan(
@@ -92,7 +95,7 @@ def make_plan(
     )
     steps: list[Step] = []
     won: set[int] = set()  # ids of rules
-    fills: dict[object, Fill | None] = {}
+    fills: _Fills = {}
     for entry, rules in zip(found, matched, strict=True):
         if entry.name in skipped:
             steps.append(_kept(entry, skipped[entry.name], skipped[entry.name]))
@@ -207,7 +210,7 @@ def _step(
     rules: Sequence[Rule],
     chosen: Mapping[str, Rule],
     layout: Layout | None,
-    fills: dict[object, Fill | None],
+    fills: _Fills,
     *,
     seed: int,
     ties: Mapping[str, str],
@@ -217,17 +220,18 @@ def _step(
     ``fills`` remembers what was resolved: most layers of a model are like one before.
     """
     site = entry.owner
-    where = "; ".join(_by_part(site, chosen))
+    where = _where(site, chosen)
     streams = (rule.stream for rule in reversed(rules) if rule.part is None)
     key = Key(seed, next(streams, None) or ties.get(entry.name, entry.name))
     if site.is_lazy and not isinstance(rules[-1].initializer, Keep):
         names, dtype = (entry.name, entry.aliases), site.dtype
         return Step(*names, (), dtype, None, None, key, where, pending=tuple(rules))
     shape = tuple(site.shape)
-    again = (*map(id, chosen.values()), layout or shape)
-    if again not in fills or any(map(chooses_by_site, chosen.values())):
-        fills[again] = resolve_fill(site, chosen, layout)
-    fill = fills[again]
+    known = fills.setdefault(layout or shape, {})
+    won = tuple(map(id, chosen.values()))
+    if won not in known or any(map(chooses_by_site, chosen.values())):
+        known[won] = resolve_fill(site, chosen, layout)
+    fill = known[won]
     if fill is None:
         return _kept(entry, where, _reason(rules))
     check_dtype(entry, fill, where)
@@ -271,12 +275,11 @@ def _reason(rules: Sequence[Rule]) -> str:
     return f"the last rule that matches, over {', '.join(rule.where for rule in rules[:-1])}"
 
 
-def _by_part(site: Site, chosen: Mapping[str, Rule]) -> list[str]:
+def _where(site: Site, chosen: Mapping[str, Rule]) -> str:
     """The rules that won, each with the parts that it won: ``linear weight (q, k)``."""
+    if "" in chosen:
+        return chosen[""].where_at(site)
     parts_of: dict[str, list[str]] = {}
     for part, rule in chosen.items():
         parts_of.setdefault(rule.where_at(site), []).append(part)
-    return [
-        where if parts == [""] else f"{where} ({', '.join(parts)})"
-        for where, parts in parts_of.items()
-    ]
+    return "; ".join(f"{where} ({', '.join(parts)})" for where, parts in parts_of.items())

@@ -214,22 +214,13 @@ def rule(
         raise ArgumentError(
             f"rule: match is a name pattern, a module type or a predicate. Got {match!r}."
         )
-    if not isinstance(initializer, Initializer | Keep) and not callable(initializer):
-        raise ArgumentError(
-            f"rule: an initializer is a description such as zeros(), or keep(). "
-            f"Got {initializer!r} for {match!r}."
-        )
+    if not isinstance(initializer, Initializer | Keep):
+        _check_chooses(initializer, match)
     if part is not None and stream is not None:
         raise ArgumentError(
             f"rule: a stream is that of a whole parameter. Got stream={stream!r} for {part=}. "
             "Each part has a stream of its own, made from the parameter's."
         )
-    for builder, function in BUILDERS.items():
-        if initializer is function:
-            raise ArgumentError(
-                f"rule: an initializer is what its builder returns. Got {initializer!r} for "
-                f"{match!r}. Call it: {builder}()."
-            )
     conditions = Match(
         name=name,
         types=_kinds("match", types),
@@ -247,6 +238,21 @@ def rule(
     if name is not None:
         matches(name, "")  # refuse a malformed pattern here, not when the plan is made
     return Rule(conditions, initializer, optional, stream, part, layout, label)
+
+
+def _check_chooses(function: object, match: object) -> None:
+    """Refuse what is no function that chooses an initializer."""
+    if not callable(function):
+        raise ArgumentError(
+            f"rule: an initializer is a description such as zeros(), or keep(). "
+            f"Got {function!r} for {match!r}."
+        )
+    for name, builder in BUILDERS.items():
+        if function is builder:
+            raise ArgumentError(
+                f"rule: an initializer is what its builder returns. Got {function!r} for "
+                f"{match!r}. Call it: {name}()."
+            )
 
 
 def _kinds(option: str, kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:

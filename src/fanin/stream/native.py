@@ -26,6 +26,7 @@ __all__ = [
     "clear",
     "fill",
     "fill_flat",
+    "orthonormal",
     "reason",
     "use",
 ]
@@ -107,6 +108,15 @@ def clear(key: int, first_slice: int, zeros: int, slices: Tensor) -> None:
         column * size,
         torch.get_num_threads(),
     )
+
+
+def orthonormal(vectors: Tensor, gain: float, out: Tensor) -> None:
+    """Write a tall matrix from the normal vectors in the rows of another, which are overwritten.
+
+    Both are float32 or float64 on the CPU: ``vectors`` (n, m) contiguous, ``out`` (m, n) strided.
+    """
+    write = _native.orthonormal_float32 if out.itemsize == 4 else _native.orthonormal_float64
+    write(vectors.data_ptr(), gain, out.data_ptr(), *out.shape, *out.stride())
 
 
 def builds() -> list[str]:

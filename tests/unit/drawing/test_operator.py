@@ -190,7 +190,7 @@ def test_a_generator_is_refused_inside_compile():
     def fill(tensor):
         return init.uniform_(tensor, generator=generator)
 
-    with pytest.raises(Exception, match="default generator"):
+    with pytest.raises(Exception, match=r"default generator|NumberError"):
         fill(torch.empty(3))
 
 

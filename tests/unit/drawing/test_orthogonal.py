@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fanin.drawing import draw, householder
-from fanin.drawing.orthogonal import draw_orthogonal
+from fanin.drawing.orthogonal import draw_orthogonal, fill_plain_matrix
 from fanin.errors import DtypeError, LayoutError
 from fanin.fills import DeltaOrthogonal, Normal, Orthogonal
 from fanin.geometry import Region
@@ -33,6 +33,16 @@ TOLERANCE = {
     torch.float64: 1e-13,
     torch.complex128: 1e-13,
 }
+
+
+@pytest.fixture(autouse=True, params=["one by one", "in blocks"])
+def way(request, monkeypatch):
+    """Whole small matrices are made by C++, all others by products: each way passes every test."""
+    if request.param == "in blocks":
+        monkeypatch.setattr(householder, "_SMALL", 0)
+
+
+one_by_one = pytest.mark.parametrize("way", ["one by one"], indirect=True)
 
 
 def drawn(shape, fill=None, *, region=None, dtype=torch.float32, key=KEY):
@@ -97,6 +107,33 @@ REGIONS = {
     "one element": (slice(-1, None), slice(-1, None)),
     "nothing": (slice(0, 0), slice(None)),
 }
+
+
+@pytest.mark.parametrize("shape", [(9, 6), (6, 9), (200, 200), (2, 5, 3)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@one_by_one
+def test_bits_of_a_small_matrix_depend_on_the_key_alone(shape, dtype, use_threads):
+    fill = Orthogonal(2.0, batch_dims=len(shape) - 2)
+    whole = drawn(shape, fill, dtype=dtype)
+    use_threads(1)
+    assert torch.equal(drawn(shape, fill, dtype=dtype), whole)
+    strided = torch.empty(*shape[:-1], 2 * shape[-1], dtype=dtype)[..., ::2]
+    draw(fill, KEY, Region.whole(shape), strided)
+    assert torch.equal(strided, whole)
+    last = Region.block(shape, [slice(-1, None), *(slice(None) for _ in shape[1:])])
+    if fill.batch_dims:
+        assert torch.equal(drawn(shape, fill, region=last, dtype=dtype), whole[-1:])
+
+
+@pytest.mark.parametrize("shape", [(9, 6), (6, 9), (5, 4, 3)])
+@one_by_one
+def test_the_short_way_to_a_plain_matrix(shape):
+    out = torch.nn.Parameter(torch.empty(shape))
+    version = out._version
+    fill_plain_matrix(2.0, KEY, out)
+    assert torch.equal(out.detach(), drawn(shape, Orthogonal(2.0)))
+    assert out._version > version
+    assert out.is_leaf
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex128])

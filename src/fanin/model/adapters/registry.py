@@ -80,17 +80,22 @@ def layout_of(site: Site) -> Layout | None:
 
 def _asked(kind: type[nn.Module], module: nn.Module, site: Site) -> Layout | None:
     """What the adapter of a type says."""
-    rule = "layout_of: an adapter returns a Layout, or None for a name that it does not know"
-    where = f"for {site.name!r} of shape {tuple(site.shape)}"
-    advice = f"Correct the adapter of {kind.__name__}, or register one for the class itself."
     try:
         layout = _ADAPTERS[kind](module, site.attribute)
     except Exception as error:
-        text = f"{type(error).__name__}: {str(error).rstrip('.')}"
-        raise LayoutError(f"{rule}. Got {text}, {where}. {advice}") from error
+        text = f"{type(error).__name__}: {str(error).rstrip('.')},"
+        raise LayoutError(_refusal(text, kind, site)) from error
     if not isinstance(layout, Layout | None):
-        raise LayoutError(f"{rule}. Got {layout!r} {where}. {advice}")
+        raise LayoutError(_refusal(repr(layout), kind, site))
     return layout
+
+
+def _refusal(got: str, kind: type[nn.Module], site: Site) -> str:
+    return (
+        "layout_of: an adapter returns a Layout, or None for a name that it does not know. Got "
+        f"{got} for {site.name!r} of shape {tuple(site.shape)}. Correct the adapter of "
+        f"{kind.__name__}, or register one for the class itself."
+    )
 
 
 def _unparametrized(site: Site, kind: type[nn.Module]) -> nn.Module:
