@@ -55,7 +55,7 @@ class GradInit:
         100.0
 
     Source: Zhu et al. 2021, "GradInit: Learning to initialize neural networks for stable and
-        efficient training", arXiv:2102.08098, section 3.
+        efficient training", arXiv:2102.08098.
     """
 
     optimizer: Literal["sgd", "adam"] = "sgd"

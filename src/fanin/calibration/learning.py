@@ -60,7 +60,7 @@ def _batches(
     They are the same where a loss may know the targets of the whole batch, and where not all
     tensors have one number of rows, three or more.
 
-    Source: Zhu et al. 2021, arXiv:2102.08098, section 3.
+    Source: Zhu et al. 2021, arXiv:2102.08098.
     """
     sizes = {t.shape[0] if t.dim() else 0 for t in tensors_in((batch.inputs, batch.targets))}
     count = sizes.pop() if len(sizes) == 1 else 0

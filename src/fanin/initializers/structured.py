@@ -95,7 +95,7 @@ def delta_orthogonal(*, gain: float = 1.0) -> Initializer:
         >>> delta_orthogonal().resolve(Layout.conv(8, 4, 3, 3))
         DeltaOrthogonal(gain=1.0, batch_dims=0)
 
-    Source: Xiao et al. 2018, arXiv:1806.05393, algorithm 1.
+    Source: Xiao et al. 2018, arXiv:1806.05393, algorithm 2.
     """
     check_numbers("delta_orthogonal", gain=gain)
     return Initializer("delta_orthogonal", (("gain", gain),))

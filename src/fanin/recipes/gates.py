@@ -39,7 +39,7 @@ def forget_bias(value: float = 1.0) -> tuple[Rule, ...]:
         [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
 
     Source: Gers, Schmidhuber and Cummins 2000, Learning to forget; Jozefowicz, Zaremba and
-        Sutskever 2015, An empirical exploration of recurrent network architectures, section 3.
+        Sutskever 2015, An empirical exploration of recurrent network architectures.
     """
     gate = constant(value)
     return (
@@ -74,8 +74,7 @@ def chrono(max_steps: float) -> tuple[Rule, ...]:
         >>> torch.equal(i, -f), bool(f.min() >= 0), bool(f.max() < 4)
         (True, True, True)
 
-    Source: Tallec and Ollivier 2018, Can recurrent neural networks warp time?, arXiv:1804.11188,
-        section 3.
+    Source: Tallec and Ollivier 2018, Can recurrent neural networks warp time?, arXiv:1804.11188.
     """
     if not 2 < max_steps < math.inf:
         raise ArgumentError(

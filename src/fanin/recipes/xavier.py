@@ -21,7 +21,7 @@ def xavier() -> Recipe:
         >>> fanin.plan(nn.Linear(5, 1), xavier(), seed=0).steps[0].fill
         Uniform(low=-1.0, high=1.0)
 
-    Source: Glorot and Bengio 2010, eq. 16.
+    Source: Glorot and Bengio 2010, AISTATS, eq. 16.
     """
     return Recipe(
         "xavier",
