@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,24 +24,17 @@ def whole_file(path: Path, *, writer: int | None = None) -> Iterator[IO[bytes]]:
     Raises:
         OSError: when the file cannot be written.
     """
-    temporary = None
     start = f".{path.name}." if writer is None else f".{path.name}.{writer}."
+    temporary = path.with_name(f"{start}{secrets.token_hex(8)}.partial")
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=start, suffix=".partial", delete=False
-        ) as file:
-            temporary = file.name
-            yield file.file
+        with open(temporary, "xb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-        temporary = None
         sync_directory(path.parent)
     finally:
-        if temporary is not None:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
 
 
 def leftovers(path: Path, *, rank: int = 0, count: int = 1) -> list[Path]:
@@ -63,10 +56,3 @@ def sync_directory(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _umask() -> int:
-    """The process's file mode mask, which can be read only by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -136,7 +136,7 @@ def test_temporary_files_say_who_writes_them(
     monkeypatch.setattr(os, "replace", lambda old, new: (names.append(old), os.rename(old, new)))
     write(tmp_path, rank=1, world_size=2)
     first = re.escape(str(tmp_path / ".fanin_plan.json.1."))
-    assert re.fullmatch(rf"{first}\w+\.partial", names[0])
+    assert re.fullmatch(rf"{first}\w+\.partial", str(names[0]))
 
 
 HIDDEN = (".partial", ".lock")  # what a killed run leaves until the next one
