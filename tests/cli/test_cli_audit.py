@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 import sys
@@ -149,6 +150,30 @@ def test_inputs_go_through_if_they_are_asked_for(here: Path) -> None:
         "input_ids 2×5, below 11;"
         in audited(f"hf:gpt2 {tiny} -r gpt2 --batch 2 --length 5").notes[0]
     )
+
+
+TINY = "--arg n_layer=1 --arg n_embd=64 --arg n_head=2 --arg vocab_size=300"
+
+
+def test_models_of_transformers_get_labels_for_their_loss() -> None:
+    loud = "--set 'transformer.wte.weight=normal(std=1)'"
+    found = audited(f"hf:gpt2 {TINY} -r gpt2 {loud} --batch 2 --length 8 --select FAN407 --seed 0")
+    (finding,) = found.findings
+    assert finding.numbers["chance"] == pytest.approx(math.log(300))
+    assert "labels 2×8, the token ids;" in found.notes[0]
+    assert audited(f"hf:gpt2 {TINY} -r gpt2 --batch 2 --length 8 --select FAN4").findings == ()
+
+
+def test_only_labels_that_are_known_are_given() -> None:
+    """ELECTRA's are whether a token was replaced; the ids would be a loss of their own."""
+    tiny = "--arg hidden_size=16 --arg num_hidden_layers=1 --arg num_attention_heads=2"
+    electra = {"model_type": "electra", "architectures": ["ElectraForPreTraining"]}
+    Path("config.json").write_text(json.dumps(electra))
+    for model, text in (("config.json", ""), ("vit", "; labels 2, classes")):
+        size = "--arg image_size=16 --arg patch_size=8" if model == "vit" else "--length 5"
+        found = audited(f"hf:{model} {tiny} {size} --batch 2 --select FAN407", status=0)
+        assert ("labels" in found.notes[0]) == bool(text)
+        assert text in found.notes[0]
 
 
 def test_nothing_goes_into_a_model_without_values() -> None:

@@ -423,11 +423,6 @@ def test_a_stdout_of_ascii_gets_the_table_too(here: Path) -> None:
     assert b"kaiming@1" in done.stdout
 
 
-def test_advice_is_in_the_words_of_the_command(here: Path) -> None:
-    for options in ("zoo:lenet -r kaiming --set 7.wieght=zeros()", "mymodels:uncovered -r kaiming"):
-        assert "--set 'NAME=keep()'" in run(f"plan {options}").stderr
-
-
 def test_a_lazy_model_is_planned_and_not_stored(here: Path) -> None:
     assert "once its shape is known" in run("plan mymodels:lazy -r kaiming").stdout
     result = run("init mymodels:lazy -r kaiming -o w.safetensors")

@@ -1,4 +1,4 @@
-"""Faults of particular layers: FAN301 to FAN306."""
+"""Faults of particular layers: FAN301 to FAN307."""
 
 from __future__ import annotations
 
@@ -165,6 +165,90 @@ def gaps() -> nn.Module:
     return nn.Sequential(nn.Conv1d(1, 8, 5), nn.ConvTranspose1d(8, 8, 2, stride=3))
 
 
+def convolutions(norm: nn.Module) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 32, 3), norm, nn.ReLU(), nn.Conv2d(32, 8, 3))
+
+
+def drawn_norm() -> nn.Module:
+    """EfficientNet in transformers: norms beside the layers that `_init_weights` draws."""
+    model = convolutions(nn.BatchNorm2d(32))
+    nn.init.normal_(model[1].weight, std=0.02)
+    return model
+
+
+def dead_norm() -> nn.Module:
+    model = convolutions(nn.GroupNorm(4, 32))
+    nn.init.zeros_(model[1].weight)
+    return model
+
+
+def loud_norm() -> nn.Module:
+    """The square of the width in place of its root."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(24, 24), nn.RMSNorm(24), nn.Linear(24, 5))
+    nn.init.constant_(model[1].weight, 24.0**2)
+    return model
+
+
+def zero_before_a_layer() -> nn.Module:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(24, 24), nn.LayerNorm(24), nn.GELU(), nn.Linear(24, 5))
+    nn.init.zeros_(model[1].weight)
+    return model
+
+
+class GemmaRMSNorm(nn.Module):
+    """It adds 1 to its weight, as the class of this name in transformers does."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x.square().mean(-1, keepdim=True).rsqrt() * (1 + self.weight)
+
+
+def doubled_norm() -> nn.Module:
+    """`ones_` on every norm, whatever it does with its weight."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(24, 24), GemmaRMSNorm(24), nn.Linear(24, 5))
+    nn.init.ones_(model[1].weight)
+    return model
+
+
+class PreNorm(nn.Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.up, self.down = nn.Linear(dim, dim), nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.down(self.up(self.norm(x)).relu())
+
+
+class Stack(nn.Module):
+    def __init__(self, dim: int = 32) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.blocks = nn.ModuleList(PreNorm(dim) for _ in range(3))
+        self.norm, self.head = nn.LayerNorm(dim), nn.Linear(dim, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x))
+
+
+def zeroed_vectors() -> nn.Module:
+    """Xavier for matrices, and zeros for all that has one dim."""
+    model = Stack()
+    for parameter in model.parameters():
+        if parameter.dim() == 1:
+            nn.init.zeros_(parameter)
+    return model
+
+
 LAYER_FAULTS = (
     Fault("FAN301", "tied table of N(0, 1)", tied_table, "embed.weight"),
     Fault("FAN301", "tied, the head first", head_first),
@@ -180,4 +264,10 @@ LAYER_FAULTS = (
     Fault("FAN305", "bottleneck", dead_bottleneck, "1.0.weight"),
     Fault("FAN306", "kernel 3, stride 2", checkerboard, "0"),
     Fault("FAN306", "gaps", gaps, "1"),
+    Fault("FAN307", "drawn", drawn_norm, "1.weight"),
+    Fault("FAN307", "dead", dead_norm, "1.weight"),
+    Fault("FAN307", "loud", loud_norm, "1.weight"),
+    Fault("FAN307", "zeros before a layer", zero_before_a_layer, "1.weight"),
+    Fault("FAN307", "doubled", doubled_norm, "1.weight"),
+    Fault("FAN307", "zeroed vectors", zeroed_vectors, "blocks.0.norm.weight"),
 )

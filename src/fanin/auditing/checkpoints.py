@@ -113,7 +113,7 @@ def _indexed(index: Path) -> list[Path]:
     try:
         content = json.loads(index.read_text(encoding="utf-8"))
         names = sorted({str(name) for name in content["weight_map"].values()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArgumentError(
             f"checkpoint: an index with a weight_map. Got {error!r} for {str(index)!r}. "
             "Name the files' folder without it, or write it again."

@@ -95,7 +95,7 @@ def _table(path: Path) -> dict[str, Any] | None:
     """The table as it is written; None where there is none."""
     try:
         found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ArgumentError(
             f"{path}: a TOML file that can be read, for [tool.fanin.audit]. Got: {reason}."

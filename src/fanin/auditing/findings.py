@@ -129,7 +129,7 @@ class Audit:
             findings = tuple(_finding(each) for each in content.pop("findings"))
             stated = {key: _tuples(value) for key, value in content.items()}
             return cls(findings, **stated)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ArgumentError(
                 f"Audit.from_json: text that to_json wrote. Got something else: {error}."
             ) from error

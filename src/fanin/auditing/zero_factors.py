@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from fanin.auditing.products import Products, products
 from fanin.auditing.weights import Weight
-from fanin.probing.measuring.gradients import backward, start
+from fanin.probing.measuring.gradients import Start, backward, start
 from fanin.probing.measuring.isolation import undisturbed
 from fanin.probing.measuring.tensors import copied
 
@@ -32,11 +33,13 @@ class Unblocked:
         causes: for each parameter that then gets a gradient, the zeros that kept it away.
         output: of the model then; None where nothing stood in for anything.
         zeros: the names of all that something stood in for.
+        faint: parameters whose gradient is not 0 but too small for its dtype.
     """
 
     causes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     output: Any = None
     zeros: tuple[str, ...] = ()
+    faint: frozenset[str] = frozenset()
 
 
 def unblocked(
@@ -50,9 +53,10 @@ def unblocked(
 ) -> Unblocked:
     """Run the passes again on other values for the zeros; the model is left as it was.
 
-    A zero counts if it gets a gradient itself, so that the first step moves it. Matrices and the
-    scales of modules come first: raw vectors and tables are mostly added, not multiplied, and
-    stand for a cause only where the former explain nothing.
+    A zero counts if it gets a gradient itself, so that the first step moves it, and if it is a
+    factor: other values of what is only added would raise any signal that has died. It is the
+    cause of what the graph shows behind it. A first pass, with louder gradients and the zeros as
+    they are, tells what is only too small from what is 0.
 
     Args:
         model: without its wrappers.
@@ -62,27 +66,35 @@ def unblocked(
         idle: names of parameters whose gradient is 0.
         reached: names of those that have another one.
     """
-    by_name = {weight.name: weight for weight in weights if _is_trained(weight)}
-    open_, live = [name for name in idle if name in by_name], set(reached)
+    passes = _Passes(model, {w.name: w for w in weights if _is_trained(w)}, inputs, loss)
+    zeros = [name for name, weight in passes.weights.items() if _is_zero(weight)]
+    open_, live = [name for name in idle if name in passes.weights], set(reached)
     causes: dict[str, tuple[str, ...]] = {}
     values: dict[str, Tensor] = {}
     output: Any = None
-    for _ in range(_ROUNDS):
-        able = [w for w in by_name.values() if w.name in live - values.keys() and _is_zero(w)]
-        new = [w for w in able if _multiplies(w)] or able
-        if not new or not (open_ or not values):
-            break
-        values |= {
-            weight.name: _small(weight.tensor, len(values) + n) for n, weight in enumerate(new)
-        }
-        try:
-            output, found = _passes(model, by_name, values, inputs, loss, open_)
-        except Exception:  # a forward may check the very values; then nothing is known
-            return Unblocked()
-        causes |= dict.fromkeys(found, tuple(weight.name for weight in new))
-        open_ = [name for name in open_ if name not in found]
-        live |= set(found)
-    return Unblocked(causes, output, tuple(values))
+    try:
+        first = passes.run({}, open_, zeros=zeros, is_loud=True)
+        open_ = [name for name in open_ if name not in first.found]
+        able = [name for name in zeros if name not in first.products.added]
+        for _ in range(_ROUNDS):
+            new = [name for name in able if name in live - values.keys()]
+            if not new or not (open_ or not values):
+                break
+            values |= {
+                name: _small(passes.weights[name].tensor, len(values) + n)
+                for n, name in enumerate(new)
+            }
+            then = passes.run(values, open_)
+            output = then.output
+            for name in then.found:
+                multiply = first.products.factors.get(name, frozenset())
+                factors = tuple(zero for zero in new if zero in multiply)
+                causes |= {name: factors} if factors else {}
+            open_ = [name for name in open_ if name not in then.found]
+            live |= set(then.found)
+    except Exception:  # a forward may check the very values; then nothing is known
+        return Unblocked()
+    return Unblocked(causes, output, tuple(values), frozenset(first.found))
 
 
 def listed(names: Sequence[str]) -> str:
@@ -91,44 +103,84 @@ def listed(names: Sequence[str]) -> str:
     return f"{names[0]!r}{more}" if names else ""
 
 
-def _passes(
-    model: nn.Module,
-    weights: Mapping[str, Weight],
-    values: Mapping[str, Tensor],
-    inputs: object,
-    loss: Callable[[Any], Tensor] | None,
-    asked: Sequence[str],
-) -> tuple[Any, list[str]]:
-    """The output with these values, and which of the parameters get a gradient that is not 0."""
-    owners = {id(_parameter(weights[name])): value for name, value in values.items()}
-    tensors = {
-        name: owners[id(parameter)]
-        for name, parameter in model.named_parameters(remove_duplicate=False)
-        if id(parameter) in owners
-    }
-    given = copied(inputs)
-    args, kwargs = ((), given) if isinstance(given, Mapping) else (given, {})
-    with undisturbed(model), torch.enable_grad():
-        output = functional_call(
-            model, tensors, tuple(args) if isinstance(args, tuple | list) else (args,), dict(kwargs)
-        )
-        begin = start(output, loss)
-        targets = [_parameter(weights[name]) for name in asked]
-        if not begin.roots or not targets:
-            return output, []
-        gradients, _ = backward(begin, targets)
-        found = [
-            name
-            for name, gradient in zip(asked, gradients, strict=True)
-            if gradient is not None and bool(gradient.detach().count_nonzero())
-        ]
-    return output, found
+@dataclass(frozen=True, slots=True, eq=False)
+class _Passed:
+    """The output, which of the parameters get a gradient, and what the graph shows of zeros."""
+
+    output: Any
+    found: tuple[str, ...] = ()
+    products: Products = field(default_factory=Products)
 
 
-def _parameter(weight: Weight) -> Tensor:
-    assert weight.site is not None
-    tensor: Tensor = weight.site.tensor
-    return tensor
+@dataclass(frozen=True, slots=True, eq=False)
+class _Passes:
+    """A forward and a backward pass of a model, with other values for some parameters."""
+
+    model: nn.Module
+    weights: Mapping[str, Weight]
+    inputs: object
+    loss: Callable[[Any], Tensor] | None
+
+    def run(
+        self,
+        values: Mapping[str, Tensor],
+        asked: Sequence[str],
+        *,
+        zeros: Sequence[str] = (),
+        is_loud: bool = False,
+    ) -> _Passed:
+        """Pass once.
+
+        Args:
+            values: that stand in, by name.
+            asked: the parameters whose gradient is looked at.
+            zeros: to be found in the graph.
+            is_loud: whether gradients start so large that none is lost for its size.
+        """
+        owners = {id(self._parameter(name)): value for name, value in values.items()}
+        tensors = {
+            name: owners[id(parameter)]
+            for name, parameter in self.model.named_parameters(remove_duplicate=False)
+            if id(parameter) in owners
+        }
+        given = copied(self.inputs)
+        args, kwargs = ((), given) if isinstance(given, Mapping) else (given, {})
+        args = tuple(args) if isinstance(args, tuple | list) else (args,)
+        with undisturbed(self.model), torch.enable_grad():
+            output = functional_call(self.model, tensors, args, dict(kwargs))
+            begin = start(output, self.loss)
+            targets = [self._parameter(name) for name in asked]
+            if not begin.roots:
+                return _Passed(output)
+            leaves = {name: self._parameter(name) for name in {*asked, *zeros}}
+            shown = products(begin.roots, leaves, zeros) if zeros else Products()
+            if not targets:
+                return _Passed(output, products=shown)
+            gradients, _ = backward(_loud(begin) if is_loud else begin, targets)
+            arrived = zip(asked, gradients, strict=True)
+            found = tuple(name for name, grad in arrived if grad is not None and _has_some(grad))
+        return _Passed(output, found, shown)
+
+    def _parameter(self, name: str) -> Tensor:
+        site = self.weights[name].site
+        assert site is not None
+        tensor: Tensor = site.tensor
+        return tensor
+
+
+def _loud(begin: Start) -> Start:
+    """The same with gradients that start at the root of the largest number of their dtype."""
+    seeds = (
+        torch.ones_like(root) if seed is None else seed
+        for root, seed in zip(begin.roots, begin.seeds, strict=True)
+    )
+    return replace(begin, seeds=tuple(seed * torch.finfo(seed.dtype).max ** 0.5 for seed in seeds))
+
+
+def _has_some(gradient: Tensor) -> bool:
+    """Whether a gradient is a number other than 0 anywhere."""
+    values = gradient.detach()
+    return bool((values.isfinite() & (values != 0)).any())
 
 
 def _is_trained(weight: Weight) -> bool:
@@ -139,11 +191,7 @@ def _is_trained(weight: Weight) -> bool:
 def _is_zero(weight: Weight) -> bool:
     """Whether its entries are 0 and it is no bias: those are added."""
     is_bias = "bias" in weight.attribute
-    return not is_bias and weight.tensor.numel() > 0 and not weight.tensor.count_nonzero()
-
-
-def _multiplies(weight: Weight) -> bool:
-    return not weight.is_lookup and (weight.is_matrix or weight.attribute == "weight")
+    return not is_bias and weight.numbers.is_zero
 
 
 def _small(like: Tensor, number: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,19 +18,28 @@ from fanin.auditing.finding import Severity
 from fanin.auditing.selection import chosen_checks
 from fanin.auditing.source import Source, source_of
 from fanin.cli.files import check_target, whole_file
-from fanin.cli.inputs import InputOptions, Inputs, make_inputs
+from fanin.cli.inputs import InputOptions
+from fanin.cli.labels import with_labels
 from fanin.cli.loading import is_checkpoint, load_checkpoint
 from fanin.cli.models import find_callable
-from fanin.cli.options import Arguments, DtypeName, Overrides
-from fanin.cli.passing import pass_progress
+from fanin.cli.options import (
+    Arguments,
+    DtypeName,
+    InputFile,
+    InputShape,
+    Overrides,
+    SeedOfAll,
+    StartRecipe,
+    TrainMode,
+)
+from fanin.cli.passing import mode_note, told_pass
 from fanin.cli.plans import Request, checked_seed, seed_torch
 from fanin.cli.starts import start, start_notes, start_text, title
-from fanin.errors import ArgumentError, FaninError, ProbeError, UnknownNameError, one_of
+from fanin.errors import ArgumentError, FaninError, UnknownNameError, one_of
 
 __all__ = ["audit"]
 
 _FAILS = 1
-_NOTHING = Inputs(None, "")
 _COLOURS: dict[Severity, str] = {
     "error": typer.colors.RED,
     "warning": typer.colors.YELLOW,
@@ -46,23 +55,13 @@ def audit(
             ".safetensors file or a folder of them, read without a model."
         ),
     ],
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            "--recipe",
-            "-r",
-            help="As for init. Without it and --init: as the constructor makes it.",
-        ),
-    ] = None,
+    recipe: StartRecipe = None,
     init: Annotated[
         str | None, typer.Option(metavar="INIT", help="One initializer, as for probe.")
     ] = None,
     overrides: Overrides = None,
     arguments: Arguments = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(help="Of weights and inputs, in [0, 2**64). Without it a fresh one is drawn."),
-    ] = None,
+    seed: SeedOfAll = None,
     dtype: DtypeName = None,
     checkpoint: Annotated[
         Path | None,
@@ -71,10 +70,7 @@ def audit(
             "With --recipe they are compared with its plan."
         ),
     ] = None,
-    input_shape: Annotated[
-        str | None,
-        typer.Option(metavar="3,224,224", help="Of one input, drawn from N(0, 1)."),
-    ] = None,
+    input_shape: InputShape = None,
     batch: Annotated[
         int | None,
         typer.Option(help="Inputs to draw. Without this and the other two nothing goes in."),
@@ -82,18 +78,8 @@ def audit(
     length: Annotated[
         int | None, typer.Option(help="Of a text, for hf: models that take token ids.")
     ] = None,
-    input_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--input", help="A .npy, .pt, .safetensors (the whole batch) or image file instead."
-        ),
-    ] = None,
-    train: Annotated[
-        bool,
-        typer.Option(
-            "--train/--eval", help="Mode of the model.  [default: train]", show_default=False
-        ),
-    ] = True,
+    input_file: InputFile = None,
+    train: TrainMode = True,
     output_format: Annotated[
         str, typer.Option("--format", metavar="text|json|sarif|github", help="Of the findings.")
     ] = "text",
@@ -119,7 +105,8 @@ def audit(
     """Find what is wrong with a model's start.
 
     The weights are read; with --batch, --input-shape, --length or --input a batch goes through the
-    model and back as well. `fanin explain CODE` shows the page of a finding.
+    model and back as well, with labels for the language models and classifiers of transformers.
+    `fanin explain CODE` shows the page of a finding.
 
     Exit status: 0, 1 for findings that fail (errors; with --strict warnings too), 2 for bad input.
     """
@@ -127,92 +114,58 @@ def audit(
         _check_format(output_format)
         if out is not None:
             check_target(out, force=True)
-        settings = _settings(config, isolated=isolated)
-        settings = replace(settings, strict=settings.strict or strict)
-        checks = _Checks(
-            _codes("--select", select) if select else settings.select,
-            (*settings.ignore, *_codes("--ignore", ignore or ())),
-        )
+        settings = _settings(config, select, ignore, isolated=isolated, strict=strict)
         typed = InputOptions(input_file, batch, input_shape, length)
         if is_checkpoint(model):
             needless = (recipe, init, overrides, arguments, seed, dtype, checkpoint)
             _check_alone(model, any(each is not None for each in needless), typed)
-            found = audit_checkpoint(model, select=checks.select, ignore=checks.ignore)
+            found = audit_checkpoint(model, select=settings.select, ignore=settings.ignore)
             found, source = replace(found, title=model), Source.at(model)
         else:
-            request = Request(
-                model,
-                recipe,
-                checked_seed(seed),
-                overrides or (),
-                arguments or (),
-                dtype,
-                init,
+            chosen = checked_seed(seed)
+            given = (overrides or (), arguments or (), dtype, init, typed)
+            found = _audited(
+                Request(model, recipe, chosen, *given), settings, checkpoint=checkpoint, train=train
             )
-            found = _audited(request, typed, checks, checkpoint=checkpoint, train=train)
-            if seed is None:
-                found = replace(found, notes=(*found.notes, f"again by --seed {request.seed}"))
-            source = _source(model)
+            again = () if seed is not None else (f"again by --seed {chosen}",)
+            found, source = replace(found, notes=(*found.notes, *again)), _source(model)
         found = settings.applied(found)
+        content = _FORMATS[output_format](found, source)
         if out is not None:
             with whole_file(out, force=True) as file:
-                file.write(_FORMATS[output_format](found, source).encode())
+                file.write(content.encode())
     except FaninError as error:
         raise ArgumentError(str(error)) from error  # exit status 1 means findings
+    fails = settings.fails(found)
     if out is not None:
         typer.echo(f"{found.summary}\n{out}")
     elif output_format == "text":
-        _print(found, fails=settings.fails(found))
+        _print(found, fails=fails)
     else:
-        typer.echo(_FORMATS[output_format](found, source), nl=False)
-    if settings.fails(found):
+        typer.echo(content, nl=False)
+    if fails:
         raise typer.Exit(_FAILS)
 
 
-@dataclass(frozen=True, slots=True)
-class _Checks:
-    """Which checks run."""
-
-    select: tuple[str, ...] | None
-    ignore: tuple[str, ...]
-
-
 def _audited(
-    request: Request,
-    typed: InputOptions,
-    checks: _Checks,
-    *,
-    checkpoint: Path | None,
-    train: bool,
+    request: Request, settings: Configuration, *, checkpoint: Path | None, train: bool
 ) -> Audit:
     """From building the model to the findings."""
-
-    def inputs_for(model: nn.Module) -> Inputs:
-        if typed == InputOptions():
-            return _NOTHING
-        return make_inputs(model, request.model, typed, seed=request.seed)
-
-    begun = start(request._replace(inputs=typed), make_inputs=inputs_for)
-    model, inputs = begun.model.train(train), begun.inputs
+    begun = start(request, needs_inputs=False)
+    model = begun.model.train(train)
+    inputs = with_labels(model, begun.inputs, seed=request.seed)
     notes = start_notes(request) if checkpoint is None else load_checkpoint(model, checkpoint)
     if inputs.value is not None and not _lacks_memory(model):
-        mode = "training" if train else "evaluation"
-        notes = (f"inputs: {inputs.text}; the model is in {mode} mode", *notes)
+        notes = (mode_note(inputs.text, train=train), *notes)
     seed_torch(request.seed)  # for dropout
-    try:
-        with pass_progress(model):
-            found = audit_model(
-                model,
-                inputs.value,
-                plan=begun.plan,
-                select=checks.select,
-                ignore=checks.ignore,
-            )
-    except ProbeError as error:
-        raise ArgumentError(
-            f"{error}\nThe inputs were {inputs.text}. Here --input-shape, --length and --input say "
-            "what they are."
-        ) from error
+    with told_pass(model, inputs):
+        found = audit_model(
+            model,
+            inputs.value,
+            plan=begun.plan,
+            select=settings.select,
+            ignore=settings.ignore,
+        )
     name = ", ".join(filter(None, [title(request), start_text(request, begun.plan)]))
     return replace(found, title=name, notes=(*notes, *found.notes))
 
@@ -231,15 +184,30 @@ def _source(model: str) -> Source | None:
     return source_of(find_callable(model))
 
 
-def _settings(config: Path | None, *, isolated: bool) -> Configuration:
+def _settings(
+    config: Path | None,
+    select: Sequence[str] | None,
+    ignore: Sequence[str] | None,
+    *,
+    isolated: bool,
+    strict: bool,
+) -> Configuration:
+    """What a file says, and what was typed: another selection, more to ignore, or strictness."""
     if config is not None and isolated:
         raise ArgumentError(
             f"--isolated: no configuration is read. Got --config {str(config)!r} besides. Leave "
             "one of them away."
         )
     if isolated:
-        return Configuration()
-    return find_configuration() if config is None else load_configuration(config)
+        read = Configuration()
+    else:
+        read = find_configuration() if config is None else load_configuration(config)
+    return replace(
+        read,
+        select=_codes("--select", select) if select else read.select,
+        ignore=(*read.ignore, *_codes("--ignore", ignore or ())),
+        strict=read.strict or strict,
+    )
 
 
 def _check_alone(model: str, has_more: bool, typed: InputOptions) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json as jsonlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,15 +15,27 @@ import fanin
 from fanin.calibration import Calibration, GradInit, LearnedScales, MetaInit
 from fanin.checkpoint.saved_plan import origin as plan_origin
 from fanin.cli.files import check_target, whole_file
-from fanin.cli.inputs import InputOptions, Inputs, make_inputs
-from fanin.cli.labels import with_labels
-from fanin.cli.options import Arguments, AsJson, DtypeName, Model, Overrides, Seed
-from fanin.cli.passing import pass_progress
-from fanin.cli.plans import Request, build, checked_seed, make_plan, seed_torch, with_memory
+from fanin.cli.inputs import InputOptions, Inputs
+from fanin.cli.labels import with_needed_labels
+from fanin.cli.options import (
+    Arguments,
+    AsJson,
+    Batch,
+    DtypeName,
+    InputFile,
+    InputShape,
+    Length,
+    Model,
+    Overrides,
+    Seed,
+    TrainMode,
+)
+from fanin.cli.passing import mode_note, pass_progress
+from fanin.cli.plans import Request, checked_seed, seed_torch
 from fanin.cli.safetensors import stored_tensors, write_safetensors
 from fanin.cli.screen import print_table, progress
+from fanin.cli.starts import start
 from fanin.errors import ArgumentError
-from fanin.model.construction import infer_shapes
 from fanin.planning import Plan
 from fanin.report import bytes_text
 
@@ -73,27 +84,11 @@ def calibrate(
     overrides: Overrides = None,
     arguments: Arguments = None,
     dtype: DtypeName = None,
-    batch: Annotated[int | None, typer.Option(help="Inputs to draw.  [default: 16]")] = None,
-    input_shape: Annotated[
-        str | None,
-        typer.Option(metavar="3,224,224", help="Of one input, drawn from N(0, 1)."),
-    ] = None,
-    length: Annotated[
-        int | None,
-        typer.Option(help="Of a text, for hf: models that take token ids.  [default: 32]"),
-    ] = None,
-    input_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--input", help="A .npy, .pt, .safetensors (the whole batch) or image file instead."
-        ),
-    ] = None,
-    train: Annotated[
-        bool,
-        typer.Option(
-            "--train/--eval", help="Mode of the model.  [default: train]", show_default=False
-        ),
-    ] = True,
+    batch: Batch = None,
+    input_shape: InputShape = None,
+    length: Length = None,
+    input_file: InputFile = None,
+    train: TrainMode = True,
     as_json: AsJson = False,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
@@ -110,67 +105,45 @@ def calibrate(
     settings = _settings(method, steps, optimizer)
     if out is not None:
         _check_out(out, force=force)
-    request = Request(model, recipe, checked_seed(seed), overrides or (), arguments or (), dtype)
-    start = _Start.of(request, InputOptions(input_file, batch, input_shape, length))
-    start.model.train(train)
+    typed = InputOptions(input_file, batch, input_shape, length)
+    given = (overrides or (), arguments or (), dtype)
+    request = Request(model, recipe, checked_seed(seed), *given, inputs=typed)
+    begun = start(request)
+    built, inputs = begun.model.train(train), begun.inputs
     seed_torch(request.seed)  # for dropout
-    inputs = start.inputs
     if method == "gradinit":
-        inputs = with_labels(start.model, inputs, asked="--method gradinit", seed=request.seed)
-    draws = method == "lsuv" and start.plan is None
-    orthogonal = draws if method in {"lsuv", "weight_norm"} else None
-    with _progress(start.model, settings):
+        inputs = with_needed_labels(built, inputs, asked="--method gradinit", seed=request.seed)
+    draws = method == "lsuv" and begun.plan is None
+    with _progress(built, settings):
         done: Calibration | LearnedScales = fanin.calibrate(
-            start.model,
+            built,
             inputs.value,
             settings,
             target=target,
             tolerance=tolerance,
             max_iterations=max_iterations,
-            orthogonal=orthogonal,
+            orthogonal=draws if method in {"lsuv", "weight_norm"} else None,
             seed=request.seed if draws else None,
             only=only or None,
             skip=skip or None,
         )
-    mode = "training" if train else "evaluation"
-    note = f"inputs: {inputs.text}, seed {request.seed}; the model is in {mode} mode"
     if out is not None:
-        _save(start.model, out, force=force, metadata=_origin(request, start.plan, inputs, done))
-    if as_json:
-        file = None if out is None else {"path": str(out), "bytes": out.stat().st_size}
-        typer.echo(jsonlib.dumps({"file": file, "notes": [note], **jsonlib.loads(done.to_json())}))
-    else:
-        print_table(done.table())
-        typer.echo(f"\nnote: {note}")
-        if out is not None:
-            typer.echo(f"{out}: {bytes_text(out.stat().st_size)}")
+        _save(built, out, force=force, metadata=_origin(request, begun.plan, inputs, done))
+    note = mode_note(f"{inputs.text}, seed {request.seed}", train=train)
+    _show(done, note, out, as_json=as_json)
     if not done.converged:
         raise typer.Exit(1)
 
 
-@dataclass(frozen=True, slots=True)
-class _Start:
-    """The model with its first values, how it got them, and what goes in."""
-
-    model: nn.Module
-    plan: Plan | None
-    inputs: Inputs
-
-    @classmethod
-    def of(cls, request: Request, options: InputOptions) -> _Start:
-        def inputs_for(model: nn.Module) -> Inputs:
-            inputs = make_inputs(model, request.model, options, seed=request.seed)
-            infer_shapes(model, inputs.value)  # of lazy modules
-            return inputs
-
-        if request.recipe is None and not request.overrides:
-            model = build(request, with_values=True)
-            return cls(model, None, inputs_for(model))
-        deferred, made = make_plan(request, prepare=inputs_for)
-        model = with_memory(deferred, made, request)
-        inputs = inputs_for(model)
-        made.apply(model)
-        return cls(model, made, inputs)
+def _show(done: Calibration | LearnedScales, note: str, out: Path | None, *, as_json: bool) -> None:
+    if as_json:
+        file = None if out is None else {"path": str(out), "bytes": out.stat().st_size}
+        typer.echo(jsonlib.dumps({"file": file, "notes": [note], **jsonlib.loads(done.to_json())}))
+        return
+    print_table(done.table())
+    typer.echo(f"\nnote: {note}")
+    if out is not None:
+        typer.echo(f"{out}: {bytes_text(out.stat().st_size)}")
 
 
 def _check_out(out: Path, *, force: bool) -> None:

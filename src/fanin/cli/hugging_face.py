@@ -76,7 +76,7 @@ def _content(transformers: Any, name: str) -> dict[str, Any]:
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ArgumentError(f"model: cannot read {str(path)!r}: {reason}.") from error
     model_type = content.get("model_type") if isinstance(content, dict) else None

@@ -105,17 +105,7 @@ def init(
             "init: --format, --max-shard-size, --rank and --world-size are for a folder. Got "
             f"--out {str(out)!r}, which is one file. Leave out its ending."
         )
-    check_target(out, force=force)
-    request = asked._replace(seed=checked_seed(seed))
-    deferred, made = make_plan(request)
-    built = with_memory(deferred, made, request)
-    started = time.perf_counter()
-    with progress("drawing", total=sum(step.numel for step in made.steps)) as advance:
-        made.apply(built, on_step=lambda step: advance(step.numel))
-    drawn = time.perf_counter()
-    _save(built, made, out, force=force, origin=_origin(request))
-    saved = time.perf_counter()
-    _report(built, made, out, drawing=drawn - started, writing=saved - drawn, as_json=as_json)
+    _write_file(asked._replace(seed=checked_seed(seed)), out, force=force, as_json=as_json)
 
 
 def plan(
@@ -180,6 +170,20 @@ def _save(model: nn.Module, made: Plan, out: Path, *, force: bool, origin: dict[
         progress("writing", total=total) as advance,
     ):
         write_safetensors(file, tensors, metadata, on_bytes=advance)
+
+
+def _write_file(request: Request, out: Path, *, force: bool, as_json: bool) -> None:
+    """The values as one file, drawn in memory."""
+    check_target(out, force=force)
+    deferred, made = make_plan(request)
+    built = with_memory(deferred, made, request)
+    started = time.perf_counter()
+    with progress("drawing", total=sum(step.numel for step in made.steps)) as advance:
+        made.apply(built, on_step=lambda step: advance(step.numel))
+    drawn = time.perf_counter()
+    _save(built, made, out, force=force, origin=_origin(request))
+    saved = time.perf_counter()
+    _report(built, made, out, drawing=drawn - started, writing=saved - drawn, as_json=as_json)
 
 
 def _report(

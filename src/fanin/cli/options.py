@@ -19,6 +19,9 @@ __all__ = [
     "Overrides",
     "RecipeName",
     "Seed",
+    "SeedOfAll",
+    "StartRecipe",
+    "TrainMode",
 ]
 
 _MODEL = "zoo:NAME, hf:TYPE, hf:CONFIG.json, or package.module:callable."
@@ -30,6 +33,18 @@ RecipeName = Annotated[
 ]
 Seed = Annotated[
     int | None, typer.Option(help="In [0, 2**64). Without it a fresh one is drawn and recorded.")
+]
+SeedOfAll = Annotated[
+    int | None,
+    typer.Option(help="Of weights and inputs, in [0, 2**64). Without it a fresh one is drawn."),
+]
+StartRecipe = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        "-r",
+        help="As for init. Without it and --init: as the constructor makes it.",
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -53,4 +68,8 @@ InputFile = Annotated[
     typer.Option(
         "--input", help="A .npy, .pt, .safetensors (the whole batch) or image file instead."
     ),
+]
+TrainMode = Annotated[
+    bool,
+    typer.Option("--train/--eval", help="Mode of the model.  [default: train]", show_default=False),
 ]

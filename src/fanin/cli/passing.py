@@ -1,4 +1,4 @@
-"""A bar for a pass through a model that takes longer than a moment."""
+"""Passes through a model: a bar for long ones, and errors in the words of what was typed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,37 @@ from contextlib import contextmanager
 from rich.console import Console
 from torch import nn
 
-__all__ = ["pass_progress"]
+from fanin.cli.inputs import Inputs
+from fanin.errors import ArgumentError, ProbeError
+
+__all__ = ["mode_note", "pass_progress", "told_pass"]
+
+
+@contextmanager
+def told_pass(model: nn.Module, inputs: Inputs, *, advice: str = "") -> Iterator[None]:
+    """Pass inside, with a bar; an error says what went in and by which options.
+
+    Args:
+        model: that something goes into.
+        inputs: what.
+        advice: what else may be typed, after a comma.
+
+    Raises:
+        ArgumentError: in place of a `ProbeError`.
+    """
+    try:
+        with pass_progress(model):
+            yield
+    except ProbeError as error:
+        raise ArgumentError(
+            f"{error}\nThe inputs were {inputs.text}. Here --input-shape, --length and --input say "
+            f"what they are{advice}."
+        ) from error
+
+
+def mode_note(inputs: str, *, train: bool) -> str:
+    """What went in, and in which mode the model was."""
+    return f"inputs: {inputs}; the model is in {'training' if train else 'evaluation'} mode"
 
 
 @contextmanager

@@ -14,7 +14,8 @@ import fanin
 from fanin.cli.inputs import InputOptions, make_inputs
 from fanin.cli.models import build_model, parse_arguments
 from fanin.cli.one_initializer import AS_BUILT, one_initializer
-from fanin.errors import ArgumentError, PlanError, UnknownNameError, one_of
+from fanin.cli.wording import worded
+from fanin.errors import ArgumentError, UnknownNameError, one_of
 from fanin.flow import Trace, trace
 from fanin.initializers import parse
 from fanin.model import sites
@@ -33,12 +34,6 @@ __all__ = [
 ]
 
 _DTYPES = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
-
-# What Python says by rule(...) and recipe + {...}, in the words of this command.
-_ADVICE = (
-    "Here rules come from --recipe and --set: --set 'NAME=zeros()' adds one, --set 'NAME=keep()' "
-    "leaves a parameter as it is built; correct or drop one whose name fits nothing."
-)
 
 
 class Request(NamedTuple):
@@ -70,10 +65,8 @@ def make_plan(
     model = build(request, with_values=False)
     prepare(model)
     inputs = _example_inputs(model, request) if recipe.needs_trace else None
-    try:
+    with worded():
         return model, fanin.plan(model, recipe, seed=request.seed, example_inputs=inputs)
-    except PlanError as error:
-        raise PlanError(f"{error}\n{_ADVICE}") from error
 
 
 def make_plan_and_trace(request: Request) -> tuple[Plan, Trace]:

@@ -9,16 +9,27 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from torch import nn
 from typer.core import TyperCommand
 
-from fanin.cli.inputs import InputOptions, Inputs, make_inputs
-from fanin.cli.options import Arguments, DtypeName, Model, Overrides
-from fanin.cli.passing import pass_progress
+from fanin.cli.inputs import InputOptions
+from fanin.cli.options import (
+    Arguments,
+    Batch,
+    DtypeName,
+    InputFile,
+    InputShape,
+    Length,
+    Model,
+    Overrides,
+    SeedOfAll,
+    StartRecipe,
+    TrainMode,
+)
+from fanin.cli.passing import mode_note, told_pass
 from fanin.cli.plans import Request, checked_seed, seed_torch
 from fanin.cli.reports import STDOUT, ReportFiles, print_json, print_reports
 from fanin.cli.starts import start, start_notes, start_text, title
-from fanin.errors import ArgumentError, FaninError, ProbeError
+from fanin.errors import ArgumentError, FaninError
 from fanin.initializers import BUILDERS
 from fanin.probing.probe import probe as probe_model
 from fanin.probing.signal_report import SignalReport
@@ -44,14 +55,7 @@ class ProbeCommand(TyperCommand):
 
 def probe(
     model: Model,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            "--recipe",
-            "-r",
-            help="As for init. Without it and --init: as the constructor makes it.",
-        ),
-    ] = None,
+    recipe: StartRecipe = None,
     init: Annotated[
         str | None,
         typer.Option(
@@ -79,32 +83,13 @@ def probe(
     ] = None,
     in_features: Annotated[int | None, typer.Option(help="--arg in_features=…")] = None,
     arguments: Arguments = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(help="Of weights and inputs, in [0, 2**64). Without it a fresh one is drawn."),
-    ] = None,
+    seed: SeedOfAll = None,
     dtype: DtypeName = None,
-    batch: Annotated[int | None, typer.Option(help="Inputs to draw.  [default: 16]")] = None,
-    input_shape: Annotated[
-        str | None,
-        typer.Option(metavar="3,224,224", help="Of one input, drawn from N(0, 1)."),
-    ] = None,
-    length: Annotated[
-        int | None,
-        typer.Option(help="Of a text, for hf: models that take token ids.  [default: 32]"),
-    ] = None,
-    input_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--input", help="A .npy, .pt, .safetensors (the whole batch) or image file instead."
-        ),
-    ] = None,
-    train: Annotated[
-        bool,
-        typer.Option(
-            "--train/--eval", help="Mode of the model.  [default: train]", show_default=False
-        ),
-    ] = True,
+    batch: Batch = None,
+    input_shape: InputShape = None,
+    length: Length = None,
+    input_file: InputFile = None,
+    train: TrainMode = True,
     backward: Annotated[
         bool, typer.Option("--backward/--no-backward", help="Also measure gradients.")
     ] = True,
@@ -149,13 +134,9 @@ def probe(
             _all_arguments(model, shorthand, arguments or []),
             dtype,
             init,
-        )
-        passing = _Pass(
             InputOptions(input_file, batch, input_shape, length),
-            train=train,
-            backward=backward,
-            stop_at_nonfinite=stop_at_nonfinite,
         )
+        passing = _Pass(train, backward, stop_at_nonfinite)
         reports = [passing.report(request) for request in _requests(asked, compare)]
         written = files.write(reports)
     except FaninError as error:
@@ -211,42 +192,34 @@ def _started(asked: Request, start: str) -> Request:
 class _Pass:
     """What every model that is compared goes through."""
 
-    inputs: InputOptions
     train: bool
     backward: bool
     stop_at_nonfinite: bool
 
     def report(self, request: Request) -> SignalReport:
         """From building the model to the verdict."""
-
-        def inputs_for(model: nn.Module) -> Inputs:
-            return make_inputs(model, request.model, self.inputs, seed=request.seed)
-
-        begun = start(request._replace(inputs=self.inputs), make_inputs=inputs_for)
+        begun = start(request)
         model, inputs = begun.model.train(self.train), begun.inputs
         seed_torch(request.seed)  # for dropout
-        try:
-            with pass_progress(model):
-                found = probe_model(
-                    model,
-                    inputs.value,
-                    backward=self.backward,
-                    plan=begun.plan,
-                    stop_at_nonfinite=self.stop_at_nonfinite,
-                )
-        except ProbeError as error:
-            raise ArgumentError(
-                f"{error}\nThe inputs were {inputs.text}. Here --input-shape, --length and --input "
-                "say what they are, and --no-backward leaves the backward pass out."
-            ) from error
-        mode = "training" if self.train else "evaluation"
-        notes = (f"inputs: {inputs.text}; the model is in {mode} mode", *start_notes(request))
+        advice = ", and --no-backward leaves the backward pass out"
+        with told_pass(model, inputs, advice=advice):
+            found = probe_model(
+                model,
+                inputs.value,
+                backward=self.backward,
+                plan=begun.plan,
+                stop_at_nonfinite=self.stop_at_nonfinite,
+            )
         return replace(
             found,
             title=title(request),
             recipe=start_text(request, begun.plan),
             seed=request.seed,
-            notes=(*notes, *found.notes),
+            notes=(
+                mode_note(inputs.text, train=self.train),
+                *start_notes(request),
+                *found.notes,
+            ),
         )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
 
-from fanin.cli.inputs import Inputs
+from fanin.cli.inputs import InputOptions, Inputs, make_inputs
 from fanin.cli.plans import Request, build, make_plan, with_memory
 from fanin.model.construction import infer_shapes
 from fanin.planning import Plan
@@ -24,22 +23,22 @@ class Start:
     inputs: Inputs
 
 
-def start(request: Request, *, make_inputs: Callable[[nn.Module], Inputs]) -> Start:
-    """Build the model and give it its values.
+def start(request: Request, *, needs_inputs: bool = True) -> Start:
+    """Build the model and give it its values; lazy modules learn their shapes from the inputs.
 
     Args:
         request: as typed.
-        make_inputs: what goes into the model, and tells lazy modules their shapes; a value of
-            None is nothing.
+        needs_inputs: whether something goes in where no option asks for it.
 
     Raises:
         FaninError: for whatever was typed and makes no sense, or no plan.
     """
 
     def inputs_for(model: nn.Module) -> Inputs:
-        inputs = make_inputs(model)
-        if inputs.value is not None:
-            infer_shapes(model, inputs.value)
+        if request.inputs == InputOptions() and not needs_inputs:
+            return Inputs(None, "")
+        inputs = make_inputs(model, request.model, request.inputs, seed=request.seed)
+        infer_shapes(model, inputs.value)
         return inputs
 
     if request.recipe is None and request.init is None and not request.overrides:

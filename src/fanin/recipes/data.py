@@ -31,7 +31,7 @@ def from_json(text: str, *, source: str = "the text") -> Recipe:
     """The recipe that `to_json` wrote; arguments and errors are those of `from_toml`."""
     try:
         data = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ArgumentError(f"recipe: JSON was expected. Got {error} in {source}.") from error
     return from_data(data, source=source)
 

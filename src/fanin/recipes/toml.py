@@ -87,7 +87,7 @@ def from_toml(text: str, *, source: str = "the text") -> Recipe:
 
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ArgumentError(f"recipe: TOML was expected. Got {error} in {source}.") from error
     return from_data(data, source=source)
 

@@ -13,6 +13,7 @@ from fanin.auditing.checks.gradients import GRADIENT_CHECKS
 from fanin.auditing.checks.layouts import LAYOUT_CHECKS
 from fanin.auditing.checks.leftovers import LEFTOVER_CHECKS
 from fanin.auditing.checks.low_rank import LOW_RANK_CHECKS
+from fanin.auditing.checks.norms import NORM_CHECKS
 from fanin.auditing.checks.orthogonal import ORTHOGONAL_CHECKS
 from fanin.auditing.checks.outputs import OUTPUT_CHECKS
 from fanin.auditing.checks.parametrizations import PARAMETRIZATION_CHECKS
@@ -41,6 +42,7 @@ _GROUPS: tuple[tuple[Check, ...], ...] = (
     BIAS_CHECKS,
     LOW_RANK_CHECKS,
     CHECKERBOARD_CHECKS,
+    NORM_CHECKS,
     SCALE_CHECKS,
     DEPTH_CHECKS,
     LAYOUT_CHECKS,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from fanin.auditing.code import expression
 from fanin.auditing.evidence import Evidence
 from fanin.auditing.finding import Check, Severity, Symptom
 from fanin.auditing.signals import Signals
 from fanin.auditing.weights import Weight
-from fanin.auditing.zero_factors import listed
+from fanin.auditing.zero_factors import Unblocked, listed
 
 __all__ = ["GRADIENT_CHECKS"]
 
@@ -37,13 +37,23 @@ def _without_gradient(evidence: Evidence) -> Iterator[Symptom]:
             "error" if len(unused) == len(trained) else None,
         )
     if zero:
-        yield from _zeros(zero, signals.unblocked.causes)
+        yield from _zeros(zero, signals.unblocked)
 
 
-def _zeros(weights: list[Weight], causes: Mapping[str, tuple[str, ...]]) -> Iterator[Symptom]:
-    """Apart: those that zero factors alone keep waiting, and those that nothing explains."""
-    lost = [weight for weight in weights if weight.name not in causes]
+def _zeros(weights: list[Weight], unblocked: Unblocked) -> Iterator[Symptom]:
+    """Apart: what is lost for its size, what waits for zero factors, and what nothing explains."""
+    causes = unblocked.causes
+    faint = [weight for weight in weights if weight.name in unblocked.faint]
     waiting = [weight for weight in weights if weight.name in causes]
+    lost = [w for w in weights if w.name not in causes and w.name not in unblocked.faint]
+    if faint:
+        dtype = str(faint[0].tensor.dtype).removeprefix("torch.")
+        yield _symptom(
+            faint,
+            f"its gradient is too small for {dtype}, and 0 there",
+            "see where signals or gradients get so small: print(fanin.probe(model, inputs))",
+            None,
+        )
     if lost:
         yield _symptom(
             lost,

@@ -76,8 +76,10 @@ def is_computed_at(parents: Sequence[nn.Module], name: str) -> bool:
 def is_lost_at(module: nn.Module, name: str) -> bool:
     """Whether a parameter of which `is_computed_at` holds has other memory, with other numbers.
 
-    What was written in place is not lost, nor what ``.to`` or sharding copied. A process that
-    holds none of the sampled elements cannot tell, and takes the value to be there.
+    What was written in place is not lost, nor what ``.to`` or sharding copied; both, one after the
+    other, count as lost. torch exchanges memory in one way for ``.to`` and for ``to_empty``, the
+    count of writes being the same after both, and garbage that was kept would never be noticed.
+    A process that holds none of the sampled elements cannot tell, and takes the value to be there.
 
     Example:
         >>> from fanin import deferred

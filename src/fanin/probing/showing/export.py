@@ -62,7 +62,7 @@ def report_from_json(made: type[SignalReport], text: str) -> SignalReport:
         )
     except ArgumentError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArgumentError(
             f"from_json: the text that to_json wrote. Got {error!r}. Write the report again."
         ) from error
