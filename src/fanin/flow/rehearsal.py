@@ -235,15 +235,21 @@ def _below(nested: object, name: str) -> Iterator[tuple[str, Tensor]]:
 def _way_out(error: Exception) -> str:
     if isinstance(error, NotImplementedError) or "meta" in str(error):
         return (
-            "Code that reads values (.item(), .numpy(), a mask as an index) cannot be traced where "
-            "they depend on parameters: trace the parts of the model that do not read any."
+            "Code that reads values (.item(), .numpy(), nonzero(), a mask as an index) cannot be "
+            "traced where they depend on parameters: trace the parts of the model that do not read "
+            "any, or a form of it that computes all entries and masks the results."
         )
     return "Correct example_inputs if they do not fit, or the code that raises."
 
 
 def _text(error: Exception) -> str:
-    return str(error).partition("\n")[0].rstrip(". ")
+    line = str(error).partition("\n")[0]
+    if len(line) > _LONG:  # torch's further advice is about its own switches
+        line = line.partition(". ")[0]
+    return line.rstrip(". ")
 
+
+_LONG = 160
 
 # The dictionaries of `nn.Module` whose hooks run with a forward pass.
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")

@@ -1,28 +1,30 @@
-"""Where a branch of a model is added to the stream that it was computed from."""
+"""Where branches of a model are added to the stream that they were computed from."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from fanin.flow.roles import LINEAR_MAPS
+from fanin.flow.roles import ARRANGES, LINEAR_MAPS, NORMS, PIECES, is_scaling
 
 if TYPE_CHECKING:
     from fanin.flow.graph import Operation, Trace, Value
 
-__all__ = ["Residual", "residuals"]
+__all__ = ["Residual", "residuals", "scaled_end", "weights_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Residual:
-    """An addition of which one operand was computed from the other, with parameters.
+    """One branch of a sum, computed with parameters from what another operand is or projects.
 
     Args:
-        operation: the addition.
-        skip: the operand that the other was computed from.
-        branch: the other.
-        depth: how many such additions the stream has been through with this one, from 1; those
-            within branches do not count.
+        operation: the addition; of a sum of several branches, the last one.
+        skip: the operand that the branch was computed from, or one linear map of what the branch
+            was computed from, as in a shortcut to another width.
+        branch: the operand.
+        depth: how many branches the stream has taken up with this one, from 1; those within
+            branches do not count.
         last: the parameter of the last linear map in the branch; None without one.
         parameters: all that the branch computes with, in order of use.
     """
@@ -36,36 +38,119 @@ class Residual:
 
 
 def residuals(trace: Trace) -> tuple[Residual, ...]:
-    """The residual additions of a trace, in order of execution."""
+    """The residual branches of a trace, in order of execution."""
     depths: dict[Value, int] = {}
     found = []
     for operation in trace.operations:
-        made = _residual(trace, operation, depths) if operation.name == "add" else None
-        if made is not None:
-            found.append(made)
-            depth = made.depth
-        else:
-            depth = max((depths.get(value, 0) for value in operation.inputs), default=0)
+        depth = max((depths.get(value, 0) for value in operation.inputs), default=0)
+        if operation.name in _SUMS and not _is_part(trace, operation):
+            branches = _branches(trace, _summands(trace, operation))
+            for i, (skip, branch, inside) in enumerate(branches, 1):
+                depth = depths.get(skip, 0) + i
+                last, names = _last_linear(trace, inside), _parameters(trace, inside)
+                found.append(Residual(operation, skip, branch, depth, last, names))
         depths.update(dict.fromkeys(operation.outputs, depth))
     return tuple(found)
 
 
-def _residual(trace: Trace, operation: Operation, depths: dict[Value, int]) -> Residual | None:
-    roles = trace.roles
-    signals = roles.signals_of(operation)
-    if len(signals) != 2:
-        return None
-    for skip, branch in (signals, signals[::-1]):
-        start = roles.origin(skip)
-        if start is branch or not _is_from(trace, branch, start):
-            continue
-        inside = _between(trace, start, branch)
-        parameters = dict.fromkeys(name for step in inside for name in weights_of(trace, step))
-        if parameters:
-            depth = depths.get(skip, 0) + 1
-            last = _last_linear(trace, inside)
-            return Residual(operation, skip, branch, depth, last, tuple(parameters))
-    return None
+def scaled_end(trace: Trace, value: Value) -> Value:
+    """What becomes of a value by factors alone, which all that takes it has in common."""
+    while value not in trace.outputs:
+        takers = trace.consumers(value)
+        if len(takers) != 1 or not is_scaling(takers[0], trace.roles):
+            break
+        value = takers[0].outputs[0]
+    return value
+
+
+def _is_part(trace: Trace, operation: Operation) -> bool:
+    """Whether a sum is no more than an operand of another one."""
+    takers = trace.consumers(operation.outputs[0])
+    return (
+        len(takers) == 1 and takers[0].name in _SUMS and operation.outputs[0] not in trace.outputs
+    )
+
+
+def _summands(trace: Trace, operation: Operation) -> list[Value]:
+    """The signals that a sum, and those that are parts of it, add up."""
+    found: dict[Value, None] = {}
+    waiting = trace.roles.signals_of(operation)[::-1]
+    while waiting:
+        value = waiting.pop()
+        made = trace.producer(value)
+        if made is not None and made.name in _SUMS and _is_part(trace, made):
+            waiting += trace.roles.signals_of(made)[::-1]
+        else:
+            found[value] = None
+    return list(found)
+
+
+_Branch: TypeAlias = "tuple[Value, Value, list[Operation]]"  # its skip, itself, what computed it
+
+
+def _branches(trace: Trace, summands: Sequence[Value]) -> list[_Branch]:
+    """The operands that were computed from another one, the same for all, or from its source."""
+    ways = [_computed_from(trace, trace.roles.origin(skip), skip, summands) for skip in summands]
+    most = max(ways, key=len, default=[])
+    if most:
+        return most
+    starts = {value: _projected(trace, value) for value in summands}
+    for skip, start in starts.items():
+        deeper = [value for value in summands if starts[value] is not start]
+        if start is not None and deeper:
+            found = [
+                each
+                for each in _computed_from(trace, start, skip, deeper)
+                if sum(_is_map(trace, step) for step in each[2]) > 1
+                and _is_all_from(trace, each[1], start)
+            ]
+            if found:
+                return found
+    return []
+
+
+def _computed_from(
+    trace: Trace, start: Value, skip: Value, summands: Sequence[Value]
+) -> list[_Branch]:
+    """The summands beside ``skip`` that were computed from a value with parameters."""
+    found = []
+    for branch in summands:
+        if branch is not skip and branch is not start and _is_from(trace, branch, start):
+            inside = _between(trace, start, branch)
+            if _parameters(trace, inside):
+                found.append((skip, branch, inside))
+    return found
+
+
+def _projected(trace: Trace, value: Value) -> Value | None:
+    """What a value is one linear map of, but for norms, dropout, pooling and factors."""
+    is_mapped = False
+    while (made := trace.producer(value)) is not None:
+        signals = trace.roles.signals_of(made)
+        is_new_map = _is_map(trace, made) and not is_mapped
+        passes = made.name in _PASSES or is_scaling(made, trace.roles)
+        if len(signals) != 1 or not (is_new_map or passes):
+            break
+        is_mapped = is_mapped or is_new_map
+        value = signals[0]
+    return value if is_mapped else None
+
+
+def _is_all_from(trace: Trace, value: Value, start: Value) -> bool:
+    """Whether every signal that a value was computed from came through another."""
+    waiting, seen = [value], {value, start}
+    while waiting:
+        made = trace.producer(waiting.pop())
+        signals = trace.roles.signals_of(made) if made is not None else []
+        if not signals:
+            return False
+        waiting += [each for each in signals if each not in seen]
+        seen.update(signals)
+    return True
+
+
+def _is_map(trace: Trace, step: Operation) -> bool:
+    return step.name in LINEAR_MAPS and bool(weights_of(trace, step))
 
 
 def _is_from(trace: Trace, value: Value, other: Value) -> bool:
@@ -85,6 +170,10 @@ def _between(trace: Trace, start: Value, end: Value) -> list[Operation]:
             _is_from(trace, end, value) and _is_from(trace, value, start) for value in step.outputs
         )
     ]
+
+
+def _parameters(trace: Trace, inside: list[Operation]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for step in inside for name in weights_of(trace, step)))
 
 
 def weights_of(trace: Trace, operation: Operation) -> tuple[str, ...]:
@@ -108,3 +197,7 @@ def _last_linear(trace: Trace, inside: list[Operation]) -> str | None:
                 if len(trace.parameters[name].shape) > 1:
                     return name
     return None
+
+
+_SUMS = frozenset(("add", "sub"))
+_PASSES = (ARRANGES | NORMS) - PIECES

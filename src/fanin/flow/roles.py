@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fanin.flow.graph import Operation, Trace, Value
 
-__all__ = ["ARRANGES", "LINEAR_MAPS", "Roles", "is_scaling"]
+__all__ = ["ARRANGES", "LINEAR_MAPS", "NORMS", "PIECES", "Roles", "is_scaling"]
 
 
 class Roles:
@@ -48,10 +48,15 @@ class Roles:
         return [value for value in operation.inputs if value in self.signals]
 
     def origin(self, value: Value) -> Value:
-        """Where a signal comes from that was only rearranged, cast, dropped out or scaled."""
+        """Where a signal comes from that was only rearranged, cast, dropped out or scaled.
+
+        One step of a sequence is a signal of its own.
+        """
         while (made := self._trace.producer(value)) is not None:
             signals = self.signals_of(made)
             if len(signals) != 1 or not (made.name in ARRANGES or is_scaling(made, self)):
+                break
+            if made.name in PIECES and len(value.shape) < len(signals[0].shape):
                 break
             value = signals[0]
         return value
@@ -94,12 +99,19 @@ LINEAR_MAPS = frozenset(
 )
 _LOOKS_UP = frozenset(("embedding", "embedding_bag"))
 
+# Whose result is a part of the signal, or another one with a part replaced.
+PIECES = frozenset(
+    (
+        *("chunk", "split", "tensor_split", "split_with_sizes", "unbind", "narrow", "select"),
+        *("getitem", "setitem", "gather", "index_select", "take_along_dim", "unfold", "fold"),
+    )
+)
+NORMS = frozenset(("batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm"))
+
 _VIEWS = (
     *("view", "view_as", "reshape", "reshape_as", "flatten", "unflatten", "squeeze", "unsqueeze"),
     *("transpose", "t", "permute", "movedim", "expand", "expand_as", "broadcast_to", "repeat"),
     *("repeat_interleave", "tile", "flip", "roll", "contiguous", "clone", "detach", "data"),
-    *("chunk", "split", "tensor_split", "split_with_sizes", "unbind", "narrow", "select"),
-    *("getitem", "setitem", "gather", "index_select", "take_along_dim", "unfold", "fold"),
     *("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "pad", "cat", "stack"),
     *("hstack", "vstack", "dstack", "tril", "triu", "masked_fill", "scatter", "index_copy"),
     *("copy", "alias", "requires_grad"),
@@ -124,4 +136,4 @@ _POOLS = (
 )
 
 # Whose result is the signal itself, in another order, dtype or resolution.
-ARRANGES = frozenset((*_VIEWS, *_CASTS, *_DROPS, *_POOLS))
+ARRANGES = PIECES | frozenset((*_VIEWS, *_CASTS, *_DROPS, *_POOLS))

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from fanin.errors import PlanError
+from fanin.errors import ArgumentError, PlanError
 from fanin.fills import Orthogonal, Packed
 from fanin.model import sites
 from fanin.model.wrappers import unwrapped
+from fanin.report import shape_text
 
 if TYPE_CHECKING:
     from fanin.flow import Trace
@@ -39,7 +40,9 @@ def predict(model: nn.Module, plan: Plan, example_inputs: Any) -> Prediction:
 
     Raises:
         TraceError: when the model does not run without values.
-        PlanError: when the plan does not say how a parameter that the model uses is drawn.
+        PlanError: when the plan does not say how a parameter that the model uses is drawn, or is
+            for one of another shape.
+        ArgumentError: when inputs hold NaN, or the model computes with complex parameters.
 
     Example:
         >>> import fanin, torch
@@ -123,8 +126,14 @@ def _drawn(plan: Plan, trace: Trace, model: nn.Module | None) -> dict[str, Param
     steps = {name.removeprefix(start): step for step in plan.steps for name in step.names}
     kept = {site.name: site.tensor for site in sites(model)} if model is not None else {}
     found = {}
-    for name in trace.parameters:
+    for name, value in trace.parameters.items():
         step = steps.get(name)
+        if step is not None and step.shape and tuple(step.shape) != value.shape:
+            raise PlanError(
+                "predict: the plan is for a model of the same shapes. Got "
+                f"{shape_text(step.shape)} in the plan and {shape_text(value.shape)} in the model "
+                f"for {name!r}. Plan for this model."
+            )
         moments = drawn_moments(step) if step is not None else None
         if moments is None and name in kept and (step is None or step.fill is None):
             moments = _observed(kept[name])
@@ -150,4 +159,11 @@ def _values(inputs: Any) -> dict[str, Tensor]:
     """Tensors with values, by the names that a trace gives arguments."""
     from fanin.flow.rehearsal import named_tensors
 
-    return {name: each for name, each in named_tensors(inputs) if not each.is_meta}
+    found = {name: each for name, each in named_tensors(inputs) if not each.is_meta}
+    for name, each in found.items():
+        if each.isnan().any():
+            raise ArgumentError(
+                f"predict: inputs are numbers. Got NaN for argument {name!r}. Pass others, or "
+                "torch.empty_like(x, device='meta') for inputs of mean 0 and std 1."
+            )
+    return found

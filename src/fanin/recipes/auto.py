@@ -65,7 +65,7 @@ def auto(
         True
 
     Source: the variance of sums, as in He et al. 2015, arXiv:1502.01852; chains as in Schoenholz et
-    al. 2017, arXiv:1611.01232, and Roberts, Yaida and Hanin 2022, arXiv:2106.10165, §5.
+    al. 2017, arXiv:1611.01232, and Roberts, Yaida and Hanin 2021, arXiv:2106.10165, §5.
     """
     given = {"family": family, "residual": residual, "balance": balance}
     for option, value in given.items():

@@ -47,7 +47,7 @@ def aims(forward: Forward, biases: Mapping[str, str]) -> dict[str, Aim]:
         forward: a finished pass over the model, in which layers give 1.
         biases: those of layers that have one, by the name of the weight.
 
-    Source: Schoenholz et al. 2017, arXiv:1611.01232, eqs. 5 and 8; Roberts, Yaida and Hanin 2022,
+    Source: Schoenholz et al. 2017, arXiv:1611.01232, eq. 5; Roberts, Yaida and Hanin 2021,
     arXiv:2106.10165, §5.3: GELU's and SiLU's critical points, which this finds for deep nets.
     """
     found: dict[str, Aim] = {}

@@ -158,7 +158,9 @@ def _growth(function: Expression, scale: float) -> Growth:
     with torch.enable_grad():
         values = function.values(leaves)
         asked = [leaves[each] for each in function.varying]
-        slopes = torch.autograd.grad(values.sum(), asked, materialize_grads=True)
+        slopes = [torch.zeros_like(each) for each in asked]  # of steps, such as comparisons
+        if values.requires_grad:
+            slopes = list(torch.autograd.grad(values.sum(), asked, materialize_grads=True))
     values = values.detach()
     second = rule.mean(values.square())
     if second <= 0:

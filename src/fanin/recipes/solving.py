@@ -6,16 +6,17 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from torch import nn
+from torch import Tensor, nn
 
 from fanin.fills import derived
-from fanin.flow import Operation, Trace
+from fanin.flow import Operation, Trace, Value
 from fanin.flow.moments import Forward, Incoming, ParameterMoments
-from fanin.flow.residuals import Residual, weights_of
+from fanin.flow.residuals import Residual, scaled_end, weights_of
 from fanin.flow.roles import LINEAR_MAPS
 from fanin.flow.structure import following
 from fanin.initializers import Initializer, constant, normal, ones, orthogonal, uniform, zeros
 from fanin.model import Site
+from fanin.model.wrappers import unwrapped
 from fanin.planning import Recipe, Rule, Step, make_plan, rule
 from fanin.planning.predicting import drawn_moments
 from fanin.recipes.chains import Aim, aims
@@ -48,12 +49,15 @@ class Solver:
         made = make_plan(model, Recipe("general", 1, general), seed=0).steps
         steps = {name: step for step in made for name in step.names}
         biases = _biases(trace)
-        walk = _Walk(self, trace, steps, biases)
-        found = {**aims(walk.forward.finish(), biases), **score_aims(walk.forward)}
-        if found:
-            walk = _Walk(self, trace, steps, biases, found)
-            walk.forward.finish()
-        return (*general, *walk.rules)
+        known = _known_buffers(model)
+        first = _Walk(self, trace, steps, biases, known)
+        found = {**aims(first.forward.finish(), biases), **score_aims(first.forward)}
+        ways = first.measured_ways()
+        if not found and not ways:
+            return (*general, *first.rules)
+        second = _Walk(self, trace, steps, biases, known, found, ways)
+        second.forward.finish()
+        return (*general, *second.rules)
 
 
 def _general_rules(trace: Trace) -> tuple[Rule, ...]:
@@ -89,6 +93,29 @@ def _biases(trace: Trace) -> dict[str, str]:
     return found
 
 
+def _known_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """Scales, masks and tables; what a norm has seen of earlier data is no part of a start."""
+    return {
+        name: each
+        for name, each in unwrapped(model).named_buffers()
+        if not each.is_meta and not name.endswith(("running_mean", "running_var"))
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What second moments are multiplied by, on the way from a weight to where its target is.
+
+    Args:
+        there: from what the weight gives to the operand of the addition, or to the model's use of
+            a lookup: a factor of a half, a gate.
+        behind: from the sum to the stream that goes on, as in ``(x + f(x)) / sqrt(2)``.
+    """
+
+    there: float = 1.0
+    behind: float = 1.0
+
+
 @dataclass(slots=True)
 class _Walk:
     """Chooses as the walk asks, and keeps what was chosen as rules."""
@@ -97,81 +124,138 @@ class _Walk:
     trace: Trace
     steps: Mapping[str, Step]
     biases: Mapping[str, str]
+    buffers: Mapping[str, Tensor]
     aims: Mapping[str, Aim] = field(default_factory=dict)
+    ways: Mapping[str, _Way] = field(default_factory=dict)
     rules: list[Rule] = field(default_factory=list)
     branches: dict[str, Residual] = field(init=False)
     scales: dict[str, Residual] = field(init=False)
     shifts: dict[str, float] = field(init=False)
     depth: int = field(init=False)
     start: float | None = field(init=False, default=None)
+    asked: dict[str, float] = field(init=False, default_factory=dict)
     forward: Forward = field(init=False)
 
     def __post_init__(self) -> None:
         found = self.trace.residuals()
         self.depth = max((each.depth for each in found), default=1)
-        self.branches = {each.last: each for each in found if each.last is not None}
-        self.scales = {}
-        for each in found:
+        self.branches, self.scales = {}, {}
+        for each in found:  # a weight that ends several branches, by the first of them
             scale = self._last_scale(each)
             if scale is not None:
-                self.scales[scale] = each
+                self.scales.setdefault(scale, each)
+            if each.last is not None:
+                self.branches.setdefault(each.last, each)
         self.shifts = {
             self.biases[name]: math.sqrt(aim.of_bias * aim.second)
             for name, aim in self.aims.items()
             if aim.of_bias and self._is_inner(name)
         }
-        self.forward = Forward(self.trace, self.choose)
+        self.forward = Forward(self.trace, self.choose, buffers=self.buffers)
 
     def choose(self, name: str, operation: Operation, incoming: Incoming) -> ParameterMoments:
         """Mean and std of a parameter, from what it meets."""
         step = self.steps[name]
         if name in self.scales:
-            value = derived(math.sqrt(self._branch_target(self.scales[name])))
-            return self._keep(name, constant(value), ParameterMoments(value, 0.0))
+            residual = self.scales[name]
+            target = self._branch_target(name, residual)
+            value = derived(math.sqrt(target))
+            why = f"{self._place(residual)}, a factor of √{target:.3g}"
+            return self._keep(name, constant(value), ParameterMoments(value, 0.0), why)
         if name in self.shifts:
             std = derived(self.shifts[name])
-            return self._keep(name, normal(mean=0.0, std=std), ParameterMoments(0.0, std))
+            made = ParameterMoments(0.0, std)
+            return self._keep(name, normal(mean=0.0, std=std), made, "bias of a chain")
         if operation.name.startswith(_RECURRENT) or not _has_scale(step, incoming):
             return drawn_moments(step) or ParameterMoments(0.0, 0.0)
-        std = derived(self._std(name, step, incoming))
-        return self._keep(name, self._initializer(step, std), ParameterMoments(0.0, std))
+        std, why = self._std(name, step, incoming)
+        std = derived(std)
+        return self._keep(name, self._initializer(step, std), ParameterMoments(0.0, std), why)
 
-    def _keep(self, name: str, content: Initializer, made: ParameterMoments) -> ParameterMoments:
-        self.rules.append(rule(name, content, label="from the trace"))
+    def measured_ways(self) -> dict[str, _Way]:
+        """Those that are not 1, of a walk that has finished."""
+        found = {}
+        for name, target in self.asked.items():
+            residual = self.scales.get(name) or self.branches[name]
+            there = self._second(residual.branch) / target if target > 0 else 1.0
+            # Else it is no matter of scale: a norm without factors, a function that is never 0.
+            there = there if _REACH[0] < there < _REACH[1] else 1.0
+            found[name] = _Way(there, self._behind(residual.operation.outputs[0]))
+        for step in self.steps.values():
+            users = self.trace.users(step.name)
+            if step.layout is not None and step.layout.is_lookup and users:
+                found[step.name] = _Way(self._behind(users[0].outputs[0]))
+        return {
+            name: way
+            for name, way in found.items()
+            if max(abs(math.log(way.there)), abs(math.log(way.behind))) > 0.01
+        }
+
+    def _behind(self, value: Value) -> float:
+        """What constant factors make of a value's second moment."""
+        before, after = self._second(value), self._second(scaled_end(self.trace, value))
+        return after / before if before > _SILENT and after > _SILENT else 1.0
+
+    def _second(self, value: Value) -> float:
+        state = self.forward.states.get(value)
+        return state.moments.second if state is not None else 0.0
+
+    def _keep(
+        self, name: str, content: Initializer, made: ParameterMoments, why: str
+    ) -> ParameterMoments:
+        self.rules.append(rule(name, content, label=why))
         return made
 
-    def _std(self, name: str, step: Step, incoming: Incoming) -> float:
+    def _std(self, name: str, step: Step, incoming: Incoming) -> tuple[float, str]:
+        """The std of a weight, and why."""
         if step.layout is not None and step.layout.is_lookup:
-            return self._table_std
-        aim = self.aims.get(name, Aim(1.0)) if self._is_inner(name) else Aim(self._target(name))
+            return self._table_std(name)
+        kind, aim = self._aim(name)
         target = aim.second * (1 - aim.of_bias)
-        second = incoming.moments.second
-        std = math.sqrt(target / (incoming.terms * second)) if second > _SILENT else 0.0
+        terms, second = incoming.terms, incoming.moments.second
+        if second <= _SILENT:
+            return 0.0, f"{kind} of a silent signal"
+        std, why = (
+            math.sqrt(target / (terms * second)),
+            f"√({target:.3g} / ({terms:.4g} · {second:.3g}))",
+        )
         fans = step.fans
         power = _BALANCE[self.options.balance]
-        if power and fans is not None and name not in self.branches and not self._is_head(name):
+        if power and fans is not None and kind == "layer":
             std *= (fans.fan_in / fans.fan_out) ** power
-        return std
+            why += f" · ({fans.fan_in:g} / {fans.fan_out:g})^{power:g}"
+        return std, f"{kind}, {why}"
+
+    def _aim(self, name: str) -> tuple[str, Aim]:
+        """What a linear map should give, and what it is to the model."""
+        if self._is_inner(name):
+            return "layer", self.aims.get(name, Aim(1.0))
+        if name in self.branches and self._last_scale(self.branches[name]) is None:
+            residual = self.branches[name]
+            return self._place(residual), Aim(self._branch_target(name, residual))
+        return "head", Aim(self.options.head_std**2)
+
+    def _place(self, residual: Residual) -> str:
+        return f"branch {residual.depth} of {self.depth}"
 
     def _is_inner(self, name: str) -> bool:
         """Whether neither a residual stream nor a head says what a linear map should give."""
         ends_branch = name in self.branches and self._last_scale(self.branches[name]) is None
         return not (ends_branch or self._is_head(name))
 
-    def _target(self, name: str) -> float:
-        """Second moment that the last map of a branch, or a head, should give."""
-        if name in self.branches and self._last_scale(self.branches[name]) is None:
-            return self._branch_target(self.branches[name])
-        return self.options.head_std**2
-
-    def _branch_target(self, residual: Residual) -> float:
-        """Second moment that a residual branch should give, by the law for streams."""
+    def _branch_target(self, name: str, residual: Residual) -> float:
+        """Second moment that a residual branch should have where its scale is set."""
         state = self.forward.states.get(residual.skip)
         stream = state.moments.second if state is not None else 1.0
         if residual.depth == 1 or self.start is None:
             self.start = stream
         laws = {"scaled": stream / self.depth, "sqrt_depth": self.start, "constant": 0.0}
-        return laws[self.options.residual]
+        added, way = laws[self.options.residual], self.ways.get(name, _Way())
+        if added and way.behind < 1:  # what the factor takes away, branches have to bring
+            count = sum(each.operation is residual.operation for each in self.trace.residuals())
+            added = ((stream + count * added) / way.behind - stream) / count
+        self.asked[name] = added
+        return added / way.there
 
     def _last_scale(self, residual: Residual) -> str | None:
         """The factor for each feature that a branch ends with: of a norm, or a scale of its own."""
@@ -188,16 +272,19 @@ class _Walk:
         found = following(self.trace, (value for user in maps for value in user.outputs))
         return bool(found) and _ENDS.issuperset(found)
 
-    @property
-    def _table_std(self) -> float:
+    def _table_std(self, name: str) -> tuple[float, str]:
         """Of all lookups alike, since models add them: that of one which is a head too."""
         tables = [
             step
             for step in self.steps.values()
             if step.layout is not None and step.layout.is_lookup and self._is_head(step.name)
         ]
-        widths = [step.shape[-1] for step in tables]
-        return self.options.head_std / math.sqrt(max(widths)) if widths else 1.0
+        if not tables:
+            factor = math.sqrt(self.ways.get(name, _Way()).there)
+            return 1 / factor, "lookup" if factor == 1 else f"lookup, 1 / {factor:.3g}"
+        width = max(step.shape[-1] for step in tables)
+        why = f"lookup like the head {tables[0].name!r}, {self.options.head_std:g} / √{width}"
+        return self.options.head_std / math.sqrt(width), why
 
     def _initializer(self, step: Step, std: float) -> Initializer:
         layout = step.layout
@@ -223,5 +310,6 @@ def _has_scale(step: Step, incoming: Incoming) -> bool:
     return incoming.terms > 1
 
 
+_REACH = (0.01, 4.0)  # of what lies between a branch's last map and the addition
 _RECURRENT = ("lstm", "gru", "rnn")
 _BALANCE = {"forward": 0.0, "geometric": 0.25, "backward": 0.5}

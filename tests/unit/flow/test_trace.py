@@ -330,7 +330,8 @@ def test_what_runs_around_a_module(wrap: Callable[..., Any], expected: list[str]
             return torch.tanh(wrap(self.layer)(x))
 
     found = trace(Wrapped(), torch.empty(2, 4))
-    assert names(found) == expected
+    # A checkpoint of torch 2.10 and older makes an empty tensor of its own.
+    assert [name for name in names(found) if name != "empty"] == expected
     is_mapped = wrap is torch.func.vmap  # inside it tensors are others, which is noted
     assert found.followed_by("layer.weight") == (() if is_mapped else ("tanh",))
     assert bool(found.notes) == is_mapped

@@ -112,3 +112,18 @@ def test_inside_inference_mode() -> None:
         model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(inplace=True))
         assert trace(model, torch.empty(1, 3)).followed_by("0.weight") == ("relu",)
         assert torch.is_inference_mode_enabled()
+
+
+def test_experts_that_are_picked_by_index_are_refused_in_words() -> None:
+    class Picked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.router, self.expert = nn.Linear(4, 2), nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            rows = (self.router(x).argmax(-1) == 0).nonzero()[:, 0]
+            return self.expert(x[rows])
+
+    with pytest.raises(TraceError, match=r"computes all entries and masks the results") as caught:
+        trace(Picked(), torch.empty(3, 4))
+    assert "torch.fx" not in str(caught.value)

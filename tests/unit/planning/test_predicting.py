@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 import fanin
-from fanin.errors import PlanError, TraceError
+from fanin.errors import ArgumentError, PlanError, TraceError
 from fanin.planning.predicting import drawn_moments
 
 
@@ -109,3 +109,19 @@ def test_orthogonal_weights_keep_lengths() -> None:
         assert found is not None
         spreads.append(found.spread)
     assert spreads[1] < 0.1 * spreads[0]
+
+
+def test_a_plan_for_other_shapes_is_refused() -> None:
+    plan = fanin.plan(net(), "lecun", seed=0)
+    other = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 8))
+    with pytest.raises(
+        PlanError, match=r"64×64 in the plan and 32×64 in the model for '0\.weight'"
+    ):
+        fanin.predict(other, plan, X)
+
+
+def test_inputs_that_are_no_numbers_are_refused() -> None:
+    model = net()
+    plan = fanin.plan(model, "lecun", seed=0)
+    with pytest.raises(ArgumentError, match=r"inputs are numbers\. Got NaN for argument '0'"):
+        fanin.predict(model, plan, torch.full((16, 64), torch.nan))

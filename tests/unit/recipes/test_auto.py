@@ -159,7 +159,7 @@ def test_a_part_of_a_model_has_its_names_in_the_whole() -> None:
     model = nn.Sequential(net(), nn.Linear(5, 5))
     plan = planned(model[0], prefix="0")
     assert std(plan, "0.2.weight") == pytest.approx(math.sqrt(2 / 96))
-    assert plan.steps[2].rule == "from the trace"
+    assert plan.steps[2].rule == "layer, √(1 / (96 · 0.5))"
     assert not plan.unused
 
 

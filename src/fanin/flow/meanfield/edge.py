@@ -94,7 +94,7 @@ def edge_of_chaos(
         >>> [(round(p.sigma_w**2, 2), round(p.sigma_b**2, 7)) for p in edge]
         [(1.03, 4.7e-06)]
 
-    Source: Hayou et al. 2019, arXiv:1902.06853, section 2.
+    Source: Hayou et al. 2019, arXiv:1902.06853.
     """
     if not isinstance(lengths, Iterable):
         raise ArgumentError(

@@ -62,8 +62,7 @@ def mean_field(
         >>> mean_field("relu", sigma_w=2**0.5).phase
         'critical'
 
-    Source: Poole et al. 2016, arXiv:1606.05340, eq. 3-7; Schoenholz et al. 2017,
-        arXiv:1611.01232, eq. 7-13.
+    Source: Poole et al. 2016, arXiv:1606.05340; Schoenholz et al. 2017, arXiv:1611.01232.
     """
     sigma_w = checked_number(
         "mean_field", "sigma_w", sigma_w, lowest=0.0, may_be_lowest=False, highest=LARGEST

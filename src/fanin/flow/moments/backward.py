@@ -76,13 +76,14 @@ class _Backward:
 
     def _slopes(self, end: Expression) -> Iterator[tuple[Expression, Value, Moments]]:
         """Moments of the derivative of an expression by each of its parts that is a value."""
-        parts = self._forward.parts(end)
         rule = end.grid
         with torch.enable_grad():
             leaves = end.on_grid()
             for points in leaves.values():
                 points.requires_grad_()
             known = end.all_values(leaves)
+            # Nothing comes back through comparisons.
+            parts = [each for each in self._forward.parts(end) if known[each[0]].requires_grad]
             if not parts or not known[end].requires_grad:
                 return
             asked = [known[part] for part, _ in parts]

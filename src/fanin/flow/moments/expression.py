@@ -14,6 +14,7 @@ from torch import Tensor
 from fanin.flow.moments.moments import Moments
 from fanin.flow.moments.noise import Noise
 from fanin.flow.moments.quadrature import Grid, grid
+from fanin.flow.moments.shapes import Shape, shape_of
 
 __all__ = ["Expression", "root"]
 
@@ -37,6 +38,7 @@ class Expression:
         noise: a root's, see `Noise`.
         normalized: whether a norm has set the empirical second moment of a root's entries, so
             that it does not fluctuate.
+        shape: of a root that is not normal itself but a function of a normal variable.
     """
 
     stated: Moments | None = None
@@ -44,6 +46,7 @@ class Expression:
     inputs: tuple[Expression, ...] = ()
     noise_of_root: Noise = field(default_factory=Noise.none)
     normalized: bool = False
+    shape: Shape | None = None
     order: int = field(default_factory=_ORDER.__next__)
 
     @cached_property
@@ -89,9 +92,9 @@ class Expression:
         """What the roots' noises come to, by the powers with which the second moment follows."""
         if self.stated is not None:
             return self.noise_of_root
-        powers = self.grid.sensitivities(self._values)
         parts = [
-            (power, each.noise_of_root) for power, each in zip(powers, self.varying, strict=True)
+            (power, each.noise_of_root)
+            for power, each in zip(self._powers, self.varying, strict=True)
         ]
         for each in self.roots:
             if each.moments.variance == 0 and not each.noise_of_root.is_none:
@@ -103,8 +106,9 @@ class Expression:
         """d log E f² / d log(variance) of all roots together."""
         if self.stated is not None:
             second = self.stated.second
-            return self.stated.variance / second if second > 0 else 1.0
-        return sum(self.grid.sensitivities(self._values))
+            is_bell = self.shape is None and second > 0
+            return self.stated.variance / second if is_bell else 1.0
+        return sum(self._powers)
 
     @cached_property
     def slope(self) -> float:
@@ -126,9 +130,9 @@ class Expression:
         second = self.moments.second
         if second <= 0:
             return 0.0, 0.0, 0.0, 0.0
-        if self.stated is not None:
-            if self.normalized:
-                return 0.0, 0.0, 0.0, 0.0
+        if self.normalized:
+            return 0.0, 0.0, 0.0, 0.0
+        if self.stated is not None and self.shape is None:
             mean, variance = self.stated.mean, self.stated.variance
             own = (2 * variance**2 + 4 * variance * mean**2) / second**2
             neighbours, positions, samples = (
@@ -139,11 +143,10 @@ class Expression:
         squares = self._values.square() / second
         own = self.grid.mean(squares.square())
         pairs = self.grid.products(squares, self.correlations, own)
-        powers = self.grid.sensitivities(self._values)
         # Lengths that are set do not vary, nor does what two entries have in common of them.
         known = [
             (2 * power**2, each.moments.correlations)
-            for power, each in zip(powers, self.varying, strict=True)
+            for power, each in zip(self._powers, self.varying, strict=True)
             if each.normalized
         ]
         neighbours, positions, samples = (
@@ -198,6 +201,8 @@ class Expression:
             if at is None:
                 factor = (scale or {}).get(each, 1.0)
                 leaves[each] = torch.full_like(self.grid.weights, factor * moments.mean)
+            elif each.shape is not None:
+                leaves[each] = each.shape(points[at])
             else:
                 leaves[each] = moments.mean + moments.std * points[at]
         return leaves
@@ -209,12 +214,45 @@ class Expression:
 
     @property
     def correlations(self) -> list[tuple[float, float, float]]:
-        """Of the roots that vary."""
-        return [each.moments.correlations for each in self.varying]
+        """Of the normal variables behind the roots that vary."""
+        return [each._own_correlations for each in self.varying]
+
+    def closed(self) -> Expression:
+        """A new variable with the same moments, distribution and noise."""
+        shape = shape_of(self._values, self.grid, self.moments) if self.varying else None
+        return root(self.moments, noise=self.noise, shape=shape)
 
     @cached_property
     def _values(self) -> Tensor:
         return self.values(self.on_grid())
+
+    @cached_property
+    def _own_correlations(self) -> tuple[float, float, float]:
+        moments = self.moments
+        return self.shape.correlations(moments) if self.shape else moments.correlations
+
+    @cached_property
+    def _powers(self) -> tuple[float, ...]:
+        """d log E f² / d log(variance) of each root that varies; of its square where shaped."""
+        found = self.grid.sensitivities(self._values)
+        if all(each.shape is None for each in self.varying) or self.moments.second <= 0:
+            return found
+        leaves = self.on_grid()
+        points = [leaves[each].requires_grad_() for each in self.varying]
+        with torch.enable_grad():
+            values = self.values(leaves)
+            slopes = torch.autograd.grad(
+                values.sum(), points, materialize_grads=True, allow_unused=True
+            )
+        followed = (
+            self.grid.mean(values.detach() * torch.nan_to_num(slope) * x.detach())
+            / self.moments.second
+            for slope, x in zip(slopes, points, strict=True)
+        )
+        return tuple(
+            by_scale if each.shape is not None else by_variance
+            for each, by_scale, by_variance in zip(self.varying, followed, found, strict=True)
+        )
 
     def _power_of(self, constant: Expression) -> float:
         """d log E f² / d log c², by a small difference."""
@@ -227,6 +265,14 @@ class Expression:
         return math.log(changed / second) / (2 * math.log1p(step))
 
 
-def root(moments: Moments, *, noise: Noise | None = None, normalized: bool = False) -> Expression:
+def root(
+    moments: Moments,
+    *,
+    noise: Noise | None = None,
+    normalized: bool = False,
+    shape: Shape | None = None,
+) -> Expression:
     """A new variable."""
-    return Expression(stated=moments, noise_of_root=noise or Noise.none(), normalized=normalized)
+    return Expression(
+        stated=moments, noise_of_root=noise or Noise.none(), normalized=normalized, shape=shape
+    )

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from torch import Tensor
 
+from fanin.errors import ArgumentError
 from fanin.flow.graph import Operation, Trace, Value
 from fanin.flow.moments.axes import broadcast, of_argument, of_parameter
 from fanin.flow.moments.calling import call, is_random
@@ -17,6 +18,7 @@ from fanin.flow.moments.measure import measured
 from fanin.flow.moments.moments import Incoming, Moments, ParameterMoments
 from fanin.flow.moments.rules import is_view, rule_for
 from fanin.flow.moments.state import State, layer_output, settled
+from fanin.report import shape_text
 
 __all__ = ["Forward", "Scales"]
 
@@ -52,6 +54,12 @@ class Forward:
         inputs: Mapping[str, Tensor] | None = None,
         buffers: Mapping[str, Tensor] | None = None,
     ) -> None:
+        empty = next((v for v in trace.arguments if v.shape[:1] == (0,)), None)
+        if empty is not None:
+            raise ArgumentError(
+                "moments: inputs are a batch of at least one. Got shape "
+                f"{shape_text(empty.shape)} for argument {empty.argument!r}. Pass one sample."
+            )
         self.trace = trace
         self.states: dict[Value, State] = {}
         self.pullbacks: dict[Operation, Pullback] = {}
@@ -60,6 +68,7 @@ class Forward:
         self.owners: dict[Expression, Value] = {}
         self.functions: dict[Value, Expression] = {}
         self.sources = 0
+        self._used: dict[str, Value] = {}
         self._scales = scales
         self._inputs = inputs or {}
         self._buffers = buffers or {}
@@ -140,6 +149,18 @@ class Forward:
     def note(self, sentence: str) -> None:
         """Tell the reader of the prediction, once."""
         self.notes[sentence] = None
+
+    def note_use(self, weight: Value, of: Value, output: Value) -> None:
+        """A layer's weight is used on ``of``: tell the reader where that was made with it."""
+        if weight.parameter is None:
+            return
+        before = self._used.get(weight.parameter)
+        if before is not None and self.trace.roles.ancestors.get(of, 0) >> before.index & 1:
+            self.note(
+                f"{weight.parameter!r} is used on what was made with it: counted as drawn anew "
+                "each time, which measurements differ from more with every use"
+            )
+        self._used[weight.parameter] = output
 
     def source(self) -> int:
         """A number for one more layer whose finite width counts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fanin.flow.moments.rules import (
     attention,
+    constants,
     contraction,
     dropout,
     joining,
@@ -20,6 +21,7 @@ from fanin.flow.moments.rules.views import is_view
 
 __all__ = [
     "attention",
+    "constants",
     "contraction",
     "dropout",
     "is_view",

@@ -21,6 +21,7 @@ def rule_for(operation: Operation, forward: Forward) -> Rule:
     if known is not None:
         return known
     if is_elementwise(operation):
-        forward.note(f"{operation.name}: integrated as an elementwise function")
+        if operation.outputs[0].dtype.is_floating_point:
+            forward.note(f"{operation.name}: integrated as an elementwise function")
         return elementwise
     return sampled

@@ -274,6 +274,16 @@ def _matrices(
     return contract(forward, operation, left, right, labels, bias)
 
 
+@rule("grouped_mm")
+def _grouped(forward: Forward, operation: Operation) -> Pullback | None:
+    """Each row by the matrix of its group."""
+    left, right = argument(operation, 0, "input"), argument(operation, 1, "mat2")
+    bias = argument(operation, 3, "bias")
+    if (len(left.shape), len(right.shape)) != (2, 3) or bias is not None:
+        return sampled(forward, operation)
+    return contract(forward, operation, left, right, Labels("ij", "ejk", "ik"))
+
+
 @rule("einsum")
 def _einsum(forward: Forward, operation: Operation) -> Pullback | None:
     equation = operation.args[0]

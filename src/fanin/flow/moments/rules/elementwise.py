@@ -53,8 +53,8 @@ def elementwise(forward: Forward, operation: Operation) -> Pullback | None:
         made = Expression(function=function, inputs=inputs)
         if not made.is_too_large:
             break
-        # The operand with most variables counts as a normal variable of its own from here on:
-        # what it has in common with earlier tensors is lost, and its shape is taken for a bell.
+        # The operand with most variables counts as a variable of its own from here on:
+        # what it has in common with earlier tensors is lost.
         largest = max(
             (each for each in operands if not states[each].expression.is_root),
             key=lambda each: (len(states[each].expression.varying), states[each].expression.depth),
@@ -84,7 +84,7 @@ def elementwise(forward: Forward, operation: Operation) -> Pullback | None:
 
 def closed(forward: Forward, value: Value, state: State) -> State:
     """The same value as a root; tensors that were made of it before keep the old one."""
-    fresh = replace(state, expression=root(state.moments, noise=state.expression.noise))
+    fresh = replace(state, expression=state.expression.closed())
     forward.put(value, fresh)
     return fresh
 
@@ -97,7 +97,10 @@ def is_elementwise(operation: Operation) -> bool:
     values = tuple(dict.fromkeys(operation.inputs))
     if not values or len(operation.outputs) != 1:
         return False
-    shape = np.broadcast_shapes(*(value.shape for value in values))
+    try:
+        shape = np.broadcast_shapes(*(value.shape for value in values))
+    except ValueError:
+        return False
     if shape != operation.outputs[0].shape:
         return False
     generator = torch.Generator().manual_seed(0)
@@ -117,19 +120,37 @@ def is_elementwise(operation: Operation) -> bool:
 
 
 def _function(operation: Operation, operands: tuple[Value, ...]) -> Callable[..., Tensor]:
+    called: Callable[..., Tensor] = _ON_VECTORS.get(operation.name, operation.function)
+
     def function(*tensors: Tensor) -> Tensor:
-        given = dict(zip(operands, tensors, strict=True))
+        given = {
+            value: tensor.bool() if value.dtype == torch.bool else tensor
+            for value, tensor in zip(operands, tensors, strict=True)
+        }
         kwargs = {name: filled(each, given) for name, each in operation.kwargs.items()}
         kwargs.pop("out", None)
-        result = operation.function(*filled(operation.args, given), **kwargs)
+        result = called(*filled(operation.args, given), **kwargs)
         assert isinstance(result, Tensor)
         return result.to(torch.float64)
 
     return function
 
 
+def _prelu(x: Tensor, slope: Tensor) -> Tensor:
+    return torch.where(x > 0, x, slope * x)
+
+
+# Functions that ask for more than one dim: the same for one slope to each entry.
+_ON_VECTORS: dict[str, Callable[..., Tensor]] = {"prelu": _prelu}
+
+
 def _seen_from(state: State, axes: Axes) -> Expression:
     """An operand's expression; parameters agree where the result's axes are not theirs."""
+    if not state.is_parameter and _has_turned(state.axes, axes):
+        # Units of a layer over positions are positions here: they have their mean in common.
+        square = state.moments.mean**2
+        seen = replace(state.moments, neighbours=square, positions=square)
+        return root(seen, noise=state.expression.noise)
     if not state.is_parameter or state.expression.moments.variance == 0:
         return state.expression
     if not state.expression.is_root:
@@ -147,6 +168,14 @@ def _seen_from(state: State, axes: Axes) -> Expression:
     across = apart if roles & {"position", "sample"} else moments.second
     seen = replace(moments, neighbours=along, positions=along, samples=across)
     return state.expression if seen == moments else root(seen)
+
+
+def _has_turned(axes: Axes, result: Axes) -> bool:
+    """Whether what is a position in the result was a feature of the operand."""
+    return any(
+        [atom.role for atom in own] == ["feature"] and [atom.role for atom in there] == ["position"]
+        for own, there in zip(axes[::-1], result[::-1], strict=False)
+    )
 
 
 def _relative_power(made: Expression, states: dict[Value, State]) -> float:

@@ -58,6 +58,7 @@ class Layer:
         output = operation.outputs[0]
         x = forward.state(self.input, operation)
         w = forward.state(self.weight, operation, meets=self.input, terms=self.terms).moments
+        forward.note_use(self.weight, self.input, output)
         summed = self._summed(x.moments, w)
         noise = limited(forward, x, self.terms)
         moments = summed

@@ -18,6 +18,7 @@ from fanin.flow.moments.gradients import Arrival, Gradients, Pullback, gathered
 from fanin.flow.moments.measure import measured
 from fanin.flow.moments.moments import Moments
 from fanin.flow.moments.noise import Noise
+from fanin.flow.moments.rules.compound import compound
 from fanin.flow.moments.rules.registry import rule
 from fanin.flow.moments.state import State, layer_output, settled
 
@@ -35,15 +36,19 @@ def sampled(forward: Forward, operation: Operation) -> Pullback | None:
     """A small Monte Carlo on the real operation; its generator is its own."""
     if not operation.outputs:
         return None
+    has_numbers = any(value.dtype.is_floating_point for value in operation.outputs)
     try:
+        operation = compound(forward, operation)
         runs = _Runs(forward, operation)
     except Exception as error:
-        forward.note(
-            f"{operation.name}: neither known nor to be sampled ({type(error).__name__}); its "
-            "output is taken to be like its first input"
-        )
+        if has_numbers:
+            forward.note(
+                f"{operation.name}: neither known nor to be sampled ({type(error).__name__}); its "
+                "output is taken to be like its first input"
+            )
         return _passed(forward, operation)
-    forward.note(f"{operation.name}: sampled, from normal inputs of the predicted moments")
+    if has_numbers:
+        forward.note(f"{operation.name}: sampled, from normal inputs of the predicted moments")
     noise = _mixed_noise(forward, operation)
     for output, moments, axes in zip(operation.outputs, runs.moments, runs.axes, strict=True):
         forward.put(output, layer_output(moments, axes, noise=noise))
@@ -176,7 +181,8 @@ class _Tensors:
         result = {}
         for value, state in self.states.items():
             if state.data is not None:
-                result[value] = state.data
+                is_float = state.data.is_floating_point()
+                result[value] = state.data.double() if is_float else state.data
                 continue
             leaves = {each: self.leaves[each, value.shape] for each in state.expression.roots}
             self.known[value] = state.expression.all_values(leaves)

@@ -137,7 +137,10 @@ def _recast(expression: Expression, axes: Axes) -> Expression:
     """The same function of new variables."""
     fresh = {
         each: root(
-            settled(each.moments, axes), noise=each.noise_of_root, normalized=each.normalized
+            settled(each.moments, axes),
+            noise=each.noise_of_root,
+            normalized=each.normalized,
+            shape=each.shape,
         )
         for each in expression.roots
     }
