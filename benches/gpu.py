@@ -226,8 +226,9 @@ def _seconds(device: torch.device, run: Callable[[], object], calls: int = 1) ->
             run()
         return time.perf_counter() - start
     before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    filler = torch.empty(2**32, dtype=torch.uint8, device=device)
-    for fillings in (25, 100, 400):  # about a millisecond each; a queue of launches holds 1024
+    filler = torch.empty(2**29, device=device)
+    # Half a millisecond and one launch each; larger ones torch splits, and a queue holds 1024.
+    for fillings in (50, 200, 800):
         for _ in range(fillings):
             filler.fill_(0)
         before.record()

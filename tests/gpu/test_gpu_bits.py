@@ -135,7 +135,7 @@ def test_tensors_drawn_together() -> None:
 
 
 PACKED = fills.Packed(
-    0, (fills.Part("q", 0, 32, fills.Normal()), fills.Part("k", 32, 64, fills.Orthogonal()))
+    0, (fills.Part("q", 0, 32, fills.Normal()), fills.Part("k", 32, 64, fills.Uniform()))
 )
 FILLS = {
     "uniform": (fills.Uniform(-1.0, 1.0), (64, 48)),

@@ -108,6 +108,7 @@ def truncated_law(mean: float, std: float, low: float, high: float, dtype: torch
             f"Got [{low}, {high}] for mean={mean}, std={std}. Move the mean or widen the bounds."
         )
     if beta - alpha < _narrowest(dtype):
+        _require_finite("trunc_normal", dtype, low=low, **{"high - low": high - low})
         return Law(UNIFORM, dtype, low + 0.0, high - low, lowest, highest)
     _require_finite("trunc_normal", dtype, mean=mean, std=std)
     lower, upper = derived(_tail(-alpha)), derived(_tail(beta))

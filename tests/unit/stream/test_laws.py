@@ -198,6 +198,8 @@ def test_numbers_beyond_the_arithmetic_are_refused(dtype: torch.dtype) -> None:
         truncated_law(-1e40, 1.0, -INF, 0.0, dtype)
     with pytest.raises(ArgumentError, match="trunc_normal: low must be finite"):
         truncated_law(0.0, 1.0, INF, INF, dtype)
+    with pytest.raises(ArgumentError, match="trunc_normal: high - low must be finite"):
+        truncated_law(0.0, 1e44, -3e38, 3e38, dtype)
     assert normal_law(0.0, 1e40, torch.float64).scale == 1e40
 
 

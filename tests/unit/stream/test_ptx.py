@@ -60,7 +60,8 @@ ANSWERS = {
     "bfe.u64 0xABCD123400000000, 40, 32": 0xABCD12,
     "bfe.s32 0x0000F000, 12, 4": 2**32 - 1,
     "bfe.s32 0x80000000, 30, 8": 2**32 - 2,
-    "bfe.s32 0x0000F000, 12, 0": 0,
+    "bfe.s32 0x0000F800, 12, 0": 0,
+    "bfe.s32 0x80000000, 40, 8": 2**32 - 1,
     "bfi.b32 0xFF, 0, 8, 4": 0xF00,
     "bfi.b32 0, 0xFFFFFFFF, 28, 8": 0x0FFFFFFF,
     "lop3.b32 0xF0F0F0F0, 0xCCCCCCCC, 0xAAAAAAAA, 0x96": 0x96969696,
@@ -249,7 +250,10 @@ def test_vectors_and_narrow_numbers() -> None:
 
 def test_parameters_are_as_wide_as_the_kernel_says() -> None:
     memory = ran("""
-        ld.param.b32 %r1, [probe_param_1];
+        ld.param.v2.b16 {%rs1, %rs2}, [probe_param_1];
+        mov.b32 %r1, {%rs1, %rs2};
+        ld.param.b32 %r2, [probe_param_1];
+        and.b32 %r1, %r1, %r2;
         cvt.s64.s32 %rd1, %r1;
         st.global.b64 [%rd7], %rd1;
     """)

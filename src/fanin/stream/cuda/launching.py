@@ -162,8 +162,8 @@ def _require_no_capture(out: Tensor) -> None:
     if out.is_cuda and torch.cuda.is_current_stream_capturing():
         raise EngineError(
             "cuda engine: the first call of a kernel loads it, which a capture does not allow. Got "
-            "that call while a CUDA graph is captured. Before the capture, draw one tensor of this "
-            "device, dtype and distribution by itself: fanin.init.normal_(torch.empty_like(t))."
+            "that call while a CUDA graph is captured. Before the capture, draw a tensor of this "
+            "shape, dtype and distribution by itself: fanin.init.normal_(torch.empty_like(t))."
         )
 
 

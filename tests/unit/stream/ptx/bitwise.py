@@ -53,7 +53,7 @@ def _field(kind: str) -> Operation:
         if kind[0] == "u":
             return _shr(a, start) & _ones(length, a.dtype)
         left = BITS[kind] - np.minimum(start + length, BITS[kind])
-        return _shr(_shl(a, left), left + start)
+        return np.where(length == 0, 0, _shr(_shl(a, left), left + start)).astype(a.dtype)
 
     return Operation(field, (kind, "u32", "u32"), kind)
 

@@ -154,8 +154,9 @@ class _Launch:
         size = BITS[kind] // 8
         parts = to if isinstance(to, tuple) else (to,)
         if space == "param":
-            data = self._parameters[at.base][at.offset : at.offset + size]
-            self._write(to, np.frombuffer(data, DTYPES[kind]).reshape(1, 1), active)
+            data = self._parameters[at.base][at.offset : at.offset + size * len(parts)]
+            for part, value in zip(parts, np.frombuffer(data, DTYPES[kind]), strict=True):
+                self._write(part, value.reshape(1, 1), active)
             return
         addresses = self._addresses(at, size * len(parts), active)
         for number, part in enumerate(parts):
