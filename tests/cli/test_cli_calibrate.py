@@ -73,7 +73,7 @@ def test_other_methods_and_a_choice_of_layers() -> None:
     result = run(*MLP, *words)
     assert result.exit_code == 0, result.output
     assert "in skip=" in result.stdout
-    assert "weight_norm: 2 of 2 layers within 5.0% of 0.5." in result.stdout
+    assert "weight_norm: 2 of 2 layers within 5.0% of 0.5, unit by unit." in result.stdout
     assert (
         run(
             "hf:gpt2",

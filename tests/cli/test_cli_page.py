@@ -1,4 +1,4 @@
-"""Every command in docs/cli.md prints what the page shows."""
+"""Every command in docs/cli.md prints what the page shows, and every option is named there."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import doctest
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from fanin.cli import app
@@ -24,3 +26,17 @@ def test_the_page_shows_what_is_printed(tmp_path: Path, monkeypatch: pytest.Monk
         printed = CliRunner().invoke(app, shlex.split(command)).output
         same = doctest.OutputChecker().check_output(shown, printed, doctest.ELLIPSIS)
         assert same, f"{command}\n{printed}"
+
+
+def test_the_page_names_every_option() -> None:
+    """Of a pair such as ``--train/--eval`` one will do."""
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", PAGE.read_text(encoding="utf-8")))
+    commands: Any = get_command(app)
+    missing = [
+        f"{name} {parameter.opts[0]}"
+        for name, command in commands.commands.items()
+        for parameter in command.params
+        if parameter.param_type_name == "option"
+        and named.isdisjoint((*parameter.opts, *parameter.secondary_opts))
+    ]
+    assert not missing

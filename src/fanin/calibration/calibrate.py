@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias, cast, overload
 
+import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from fanin.calibration.calibration import Calibration
 from fanin.calibration.gradinit import GradInit
@@ -89,6 +92,7 @@ def calibrate(
     Passes run in the mode that the model is in, dropout included, with the same random numbers.
     But for the weights and biases that are calibrated everything is as before: running statistics
     and other buffers, gradients, modes, random generators. After an exception the weights are, too.
+    A layer that shares a weight changes with it, called or not, which its row says.
 
     Memory: layer by layer, a copy of the layers' parameters, two where orthogonal ones are drawn,
     and what one forward pass without gradients needs, with two copies of a layer's inputs; learned,
@@ -98,7 +102,7 @@ def calibrate(
     Args:
         model: with values, whole on this process; wrappers such as DDP are left out.
         batch: as inputs of `fanin.probe`: a tensor, positional arguments in a tuple or list, or
-            named ones in a mapping.
+            named ones in a mapping; not a loader of batches.
         method: ``"lsuv"``, ``"weight_norm"``, ``"metainit"`` or ``"gradinit"``; or a `MetaInit` or
             `GradInit`.
         target: layer by layer: std of every layer's output.
@@ -124,8 +128,8 @@ def calibrate(
     Raises:
         CalibrationError: when a pass raises, a layer returns a constant, NaN or infinity, no layer
             is called; when a loss is not finite, or has no second derivatives.
-        ArgumentError: for an argument that is no such thing, one of another method, and names that
-            fit no layer; when gradinit has no loss.
+        ArgumentError: for an argument that is no such thing, a loader in place of a batch, one of
+            another method, and names that fit no layer; when gradinit has no loss.
         PlanError: when parameters or buffers have no values yet.
 
     Example:
@@ -142,6 +146,7 @@ def calibrate(
     Source: Mishkin and Matas 2016, arXiv:1511.06422; Salimans and Kingma 2016, arXiv:1602.07868;
         Dauphin and Schoenholz 2019, NeurIPS 32; Zhu et al. 2021, arXiv:2102.08098.
     """
+    _check_batch(batch)
     settings = _LEARNED[method]() if isinstance(method, str) and method in _LEARNED else method
     if isinstance(settings, MetaInit | GradInit):
         _check_learned(settings, target, tolerance, max_iterations, orthogonal, seed)
@@ -161,22 +166,37 @@ def calibrate(
             "are for metainit and gradinit. Leave them out."
         )
     model = checked_model(model, asked="calibrate")
+    draws = method == "lsuv" and orthogonal is not False
+    state = torch.get_rng_state()
     if seed is not None:
         seed = checked_seed(seed)
-    elif method == "lsuv" and orthogonal is not False:
+    elif draws:
         seed = generator_bits(None)
-    return scale_layers(
-        model,
-        batch,
-        cast(Any, method),
-        target=target,
-        tolerance=tolerance,
-        max_iterations=max_iterations,
-        pass_seed=seed,
-        orthogonal_seed=seed if method == "lsuv" and orthogonal is not False else None,
-        only=only,
-        skip=skip,
-    )
+    try:
+        return scale_layers(
+            model,
+            batch,
+            cast(Any, method),
+            target=target,
+            tolerance=tolerance,
+            max_iterations=max_iterations,
+            pass_seed=seed,
+            orthogonal_seed=seed if draws else None,
+            only=only,
+            skip=skip,
+        )
+    except BaseException:
+        torch.set_rng_state(state)  # as if no seed had been taken
+        raise
+
+
+def _check_batch(batch: object) -> None:
+    if isinstance(batch, Iterator | DataLoader):
+        raise ArgumentError(
+            "calibrate: the batch is what the model is called with, and more than once. Got "
+            f"{type(batch).__name__}, which gives one batch after another. Pass one of them, "
+            "without its targets: for instance inputs, targets = next(iter(loader))."
+        )
 
 
 def _check_layers(
@@ -192,9 +212,14 @@ def _check_layers(
             raise ArgumentError(
                 f"calibrate: {name} is a finite number above 0. Got {value!r} for {name}."
             )
-    if not isinstance(max_iterations, int) or max_iterations < 1:
+    is_count = isinstance(max_iterations, int) and not isinstance(max_iterations, bool)
+    if not is_count or max_iterations < 1:
         raise ArgumentError(
             f"calibrate: max_iterations is 1 or more. Got {max_iterations!r} for max_iterations."
+        )
+    if orthogonal not in (None, True, False):
+        raise ArgumentError(
+            f"calibrate: orthogonal is True, False or None. Got {orthogonal!r} for orthogonal."
         )
     if method == "weight_norm" and (orthogonal or seed is not None):
         raise ArgumentError(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import dataclass
 
+from fanin.calibration.export import json_text
+from fanin.probing.measuring.arguments import some
 from fanin.report import NOTHING, Column, Table, number_text
 
 __all__ = ["Calibration", "CalibrationRow"]
@@ -59,8 +61,9 @@ class Calibration:
         """Whether every layer that was tried is within the tolerance.
 
         One whose output does not follow its weights was tried, though these are as they were.
+        Where a layer that was left alone returns NaN it is false, too.
         """
-        return all(row.converged for row in self._tried)
+        return all(row.converged for row in self._tried) and not self._broken
 
     def table(self) -> Table:
         """A row for each layer."""
@@ -80,7 +83,11 @@ class Calibration:
 
     def to_json(self) -> str:
         """All of it as JSON text."""
-        return json.dumps({**asdict(self), "converged": self.converged}, ensure_ascii=False)
+        return json_text(self)
+
+    @property
+    def _broken(self) -> list[str]:
+        return [row.name for row in self.rows if row.after is not None and math.isnan(row.after)]
 
     @property
     def _tried(self) -> list[CalibrationRow]:
@@ -90,10 +97,12 @@ class Calibration:
         done = self._tried
         within = sum(row.converged for row in done)
         seed = "" if self.seed is None else f", seed {self.seed}"
-        return (
+        units = ", unit by unit" if self.method == "weight_norm" else ""
+        text = (
             f"{self.method}{seed}: {within} of {len(done)} layers within {self.tolerance:.1%} of "
-            f"{self.target:g}."
+            f"{self.target:g}{units}."
         )
+        return f"{text}\nNaN in the output of {some(self._broken)}." if self._broken else text
 
     def __str__(self) -> str:
         return str(self.table())

@@ -13,7 +13,7 @@ from fanin.calibration.errors import CalibrationError
 from fanin.calibration.learned import LearnedScales
 from fanin.calibration.scaled import Scaled
 from fanin.calibration.settings import check_between, check_steps
-from fanin.calibration.trials import Batch, Trials, total
+from fanin.calibration.trials import Batch, Trials, total, wide
 from fanin.errors import UnknownNameError, one_of
 
 __all__ = ["GradInit"]
@@ -108,7 +108,7 @@ class GradInit:
         best: _Point | None = None
         for step in range(self.steps + 1):
             point = self._at(trials, parameters, batches, factors.now, step)
-            if not point.is_finite:
+            if not point.is_usable:
                 if best is None:
                     raise _not_finite(point)
                 factors.back_to(best.factors)
@@ -142,7 +142,8 @@ class GradInit:
         step: int,
     ) -> _Point:
         values = [p.value(factor) for p, factor in zip(parameters, factors, strict=True)]
-        gradients = trials.gradients(trials.loss(values, batches[0]), values, again=True)
+        loss = trials.loss(values, batches[0])
+        gradients = trials.gradients(loss, values, again=True)
         norm = self._norm(gradients)
         direction = self._direction(gradients, norm)
         moved = [v - self.size * d for v, d in zip(values, direction, strict=True)]
@@ -154,12 +155,13 @@ class GradInit:
             0.0 if p.note else p.slope(gradient) * factor  # by the logarithm of the factor
             for p, gradient, factor in zip(parameters, found, factors, strict=True)
         ]
-        return _Point(step, list(factors), length, float(after.detach()), slopes, is_within)
+        losses = float(loss.detach()), float(after.detach())
+        return _Point(step, list(factors), length, *losses, slopes, is_within)
 
     def _norm(self, gradients: Sequence[Tensor]) -> Tensor:
         if self.optimizer == "adam":
             return total(g.abs() for g in gradients)
-        return total(g.square() for g in gradients).sqrt()
+        return total(wide(g).square() for g in gradients).sqrt()
 
     def _direction(self, gradients: Sequence[Tensor], norm: Tensor) -> list[Tensor]:
         if self.optimizer == "adam":
@@ -174,14 +176,16 @@ class _Point:
     step: int
     factors: list[float]
     norm: float
+    loss: float
     after: float
     slopes: list[float]
     is_within: bool
 
     @property
-    def is_finite(self) -> bool:
-        needed = (self.norm, *self.slopes, *((self.after,) if self.is_within else ()))
-        return all(map(math.isfinite, needed))
+    def is_usable(self) -> bool:
+        """Whether all is finite, and there is a gradient to follow."""
+        needed = (self.norm, self.loss, *self.slopes, *((self.after,) if self.is_within else ()))
+        return self.norm > 0 and all(map(math.isfinite, needed))
 
     @property
     def rank(self) -> tuple[bool, float]:
@@ -233,7 +237,7 @@ class _Factors:
 def _not_finite(point: _Point) -> CalibrationError:
     what = "a gradient of zero" if point.norm == 0 else "NaN or infinity"
     return CalibrationError(
-        "calibrate: gradinit starts where the loss has a gradient that is finite and not zero. Got "
-        f'{what}. Scale the model first, by fanin.calibrate(model, batch, "lsuv"), or correct the '
-        "batch and the loss; nothing has changed."
+        "calibrate: gradinit starts where the loss is finite, with a gradient that is finite and "
+        f'not zero. Got {what}. Scale the model first, by fanin.calibrate(model, batch, "lsuv"), '
+        "or correct the batch and the loss; nothing has changed."
     )

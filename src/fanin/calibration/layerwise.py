@@ -64,7 +64,9 @@ def scale_layers(
     layers = without_fixed(layers)
     places = [site for each in layers for site in each.places]
     with restored_on_failure(places) as undo:
-        running = _Running(layers, _step(method, target, tolerance, max_iterations), undo)
+        step = _step(method, target, tolerance, max_iterations)
+        written = units.written if method == "weight_norm" else _weights
+        running = _Running(layers, step, written, undo)
         if orthogonal_seed is not None:
             running.draw(orthogonal_start(model, layers, seed=orthogonal_seed), model)
         visit_layers(
@@ -78,11 +80,7 @@ def scale_layers(
             )
         measurement = running.measurement(method, target, tolerance)
         visit_layers(model, batch, layers, measurement, seed=pass_seed)
-    never = [
-        CalibrationRow(each.name, each.kind, note=each.note or "never called")
-        for each in layers
-        if each.name not in running.rows
-    ]
+    never = [running.never_called(each) for each in layers if each.name not in running.rows]
     rows = (*running.rows.values(), *never)
     return Calibration(method, target, tolerance, rows, orthogonal_seed)
 
@@ -94,15 +92,17 @@ class _Running:
         self,
         layers: tuple[Layer, ...],
         step: Callable[[Call], CalibrationRow],
+        written: Callable[[Layer], list[Site]],
         undo: Mapping[int, Callable[[], None]],
     ) -> None:
         self.rows: dict[str, CalibrationRow] = {}
         self._layers = layers
         self._step = step
+        self._written = written  # the places that a step writes
         self._undo = undo  # what restores a place, by the id of its site
         self._draws: dict[int, Callable[[], None]] = {}  # what writes its first values
         self._drawn: dict[object, str] = {}  # layers that have them, by identity of the place
-        self._owners: dict[object, str] = {}  # of weights that are calibrated, by identity
+        self._owners: dict[object, str] = {}  # of places that were written, by identity
         self._kept = {  # layers that are left alone, by identity of what they hold
             identity(site): each.name for each in layers if each.note for site in each.places
         }
@@ -130,7 +130,7 @@ class _Running:
         if note:
             self.rows[layer.name] = CalibrationRow(layer.name, layer.kind, note=note)
         else:
-            self._owners |= {identity(weight.site): layer.name for weight in layer.weights}
+            self._owners |= {identity(site): layer.name for site in self._written(layer)}
             self.rows[layer.name] = self._step(call)
         if self.rows[layer.name].note:
             self._take_back(call)
@@ -161,6 +161,14 @@ class _Running:
     def _drawn_for(self, layer: Layer) -> list[Site]:
         return [site for site in layer.places if self._drawn.get(identity(site)) == layer.name]
 
+    def never_called(self, layer: Layer) -> CalibrationRow:
+        """Its row, which says where its values changed all the same: as those of another layer."""
+        owners = self._drawn | self._owners
+        tied = [(site.attribute, owners.get(identity(site))) for site in layer.places]
+        shared = [f"its {attribute} is that of {owner!r}" for attribute, owner in tied if owner]
+        note = layer.note or "; ".join(("never called", *shared))
+        return CalibrationRow(layer.name, layer.kind, note=note)
+
     def measurement(
         self, method: LayerMethod, target: float, tolerance: float
     ) -> Callable[[Call], None]:
@@ -185,14 +193,19 @@ class _Running:
         return self._shared(call.layer)
 
     def _shared(self, layer: Layer) -> str:
-        for weight in layer.weights:
-            owner = self._owners.get(identity(weight.site))
+        for site in self._written(layer):
+            owner = self._owners.get(identity(site))
             if owner is not None:
-                return f"its weight is that of {owner!r}"
-            owner = self._kept.get(identity(weight.site))
+                return f"its {site.attribute} is that of {owner!r}"
+            owner = self._kept.get(identity(site))
             if owner is not None:
-                return f"its weight is that of {owner!r}, which is left alone"
+                return f"its {site.attribute} is that of {owner!r}, which is left alone"
         return ""
+
+
+def _weights(layer: Layer) -> list[Site]:
+    """The places that LSUV scales."""
+    return [weight.site for weight in layer.weights]
 
 
 def _step(

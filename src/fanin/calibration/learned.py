@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
+from fanin.calibration.export import json_text
 from fanin.report import NOTHING, Column, Table, number_text
 
 __all__ = ["LearnedScales", "ScaleRow"]
@@ -82,7 +82,7 @@ class LearnedScales:
 
     def to_json(self) -> str:
         """All of it as JSON text."""
-        return json.dumps({**asdict(self), "converged": self.converged}, ensure_ascii=False)
+        return json_text(self)
 
     def _summary(self) -> str:
         text = (

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from fanin.calibration.metainit import MetaInit
 from fanin.calibration.scaled import Scaled, parameters_of
 from fanin.calibration.selection import Names
 from fanin.calibration.trials import Batch, LossFunction, Trials, twice_differentiable
-from fanin.probing.measuring.tensors import tensors_in
+from fanin.probing.measuring.tensors import replaced, tensors_in
 
 __all__ = ["learn_scales"]
 
@@ -70,21 +69,16 @@ def _batches(
     third = count // 3
     rows = torch.arange(count)
     first, second = rows[: 2 * third], torch.cat((rows[:third], rows[2 * third :]))
-    return (
-        Batch(_rows(batch.inputs, first), _rows(batch.targets, first)),
-        Batch(_rows(batch.inputs, second), _rows(batch.targets, second)),
-    )
+    return _part(batch, first), _part(batch, second)
 
 
-def _rows(value: Any, chosen: Tensor) -> Any:
-    """The same tuples, lists and mappings with these rows of each tensor."""
-    if isinstance(value, Tensor):
-        return value.detach()[chosen.to(value.device)]
-    if isinstance(value, Mapping):
-        return {key: _rows(item, chosen) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_rows(item, chosen) for item in value]
-    return value
+def _part(batch: Batch, rows: Tensor) -> Batch:
+    """These rows of each tensor, in the same containers."""
+
+    def part(tensor: Tensor) -> Tensor:
+        return tensor.detach()[rows.to(tensor.device)]
+
+    return Batch(replaced(batch.inputs, part), replaced(batch.targets, part))
 
 
 def _write(parameters: Sequence[Scaled], factors: Sequence[float]) -> None:

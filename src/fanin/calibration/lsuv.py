@@ -83,6 +83,11 @@ def measured_std(call: Call) -> float:
     """
     tensor = call.signal
     assert tensor is not None
+    if not tensor.numel():
+        raise CalibrationError(
+            f"calibrate: what layers return has entries. Got none in the output of "
+            f"{call.layer.label}. Pass a batch that is not empty; nothing has changed."
+        )
     std = std_and_rms(tensor)[0]
     if not math.isfinite(std):
         got = "NaN" if math.isnan(std) else "infinity"

@@ -13,7 +13,7 @@ from fanin.calibration.errors import CalibrationError
 from fanin.calibration.learned import LearnedScales
 from fanin.calibration.scaled import Scaled
 from fanin.calibration.settings import check_between, check_steps
-from fanin.calibration.trials import Batch, Trials, total
+from fanin.calibration.trials import Batch, Trials, total, wide
 
 __all__ = ["MetaInit", "gradient_quotient"]
 
@@ -64,7 +64,8 @@ class MetaInit:
         """The factor of each parameter, and what came of it, without rows.
 
         Raises:
-            CalibrationError: when the quotient is not finite at the start.
+            CalibrationError: when the loss or the quotient is not finite at the start, or the
+                gradient zero.
         """
         logs = [0.0] * len(parameters)
         speeds = [0.0] * len(parameters)
@@ -113,11 +114,16 @@ def gradient_quotient(
 ) -> Tensor:
     """GQ at these values of the parameters, with its graph.
 
+    NaN where the loss is not finite, or all of the gradient zero.
+
     Source: Dauphin and Schoenholz 2019, eq. 1.
     """
-    gradients = trials.gradients(trials.loss(values, batch), values, again=True)
+    loss = trials.loss(values, batch)
+    gradients = [wide(g) for g in trials.gradients(loss, values, again=True)]
     square = total(g.square() for g in gradients) / 2
-    products = trials.gradients(square, values, again=True)  # Hg
+    products = [wide(p) for p in trials.gradients(square, values, again=True)]  # Hg
+    if not bool(loss.isfinite()) or not any(bool(g.count_nonzero()) for g in gradients):
+        return torch.full((), math.nan)
     changes = []
     for g, product in zip(gradients, products, strict=True):
         sign = torch.where(g >= 0, 1.0, -1.0).to(g.dtype)
@@ -127,7 +133,7 @@ def gradient_quotient(
 
 def _not_finite(kind: str) -> CalibrationError:
     return CalibrationError(
-        f"calibrate: metainit starts where the gradient quotient is finite. Got NaN or infinity "
-        f'({kind}). Scale the model first, by fanin.calibrate(model, batch, "lsuv"), or correct '
-        "the batch; nothing has changed."
+        "calibrate: metainit starts where the loss and the gradient quotient are finite. Got NaN "
+        f"or infinity, or a gradient of zero ({kind}). Scale the model first, by "
+        'fanin.calibrate(model, batch, "lsuv"), or correct the batch; nothing has changed.'
     )

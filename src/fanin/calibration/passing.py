@@ -173,10 +173,16 @@ def _set_generators(states: Sequence[Tensor]) -> None:
 
 @contextmanager
 def _as_written() -> Iterator[None]:
-    """Inside, transformer layers call their sub-modules, also in eval mode without gradients."""
+    """Inside, transformer layers call their sub-modules, also in eval mode without gradients.
+
+    Autocast keeps no casts of weights, which would be those from before they were scaled.
+    """
     before = torch.backends.mha.get_fastpath_enabled()
+    is_cached = torch.is_autocast_cache_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
+    torch.set_autocast_cache_enabled(False)
     try:
         yield
     finally:
+        torch.set_autocast_cache_enabled(is_cached)
         torch.backends.mha.set_fastpath_enabled(before)

@@ -21,7 +21,7 @@ from fanin.probing.measuring.gradients import has_reentrant_checkpoint, start
 from fanin.probing.measuring.isolation import undisturbed
 from fanin.probing.measuring.tensors import copied
 
-__all__ = ["Batch", "LossFunction", "Trials", "total", "twice_differentiable"]
+__all__ = ["Batch", "LossFunction", "Trials", "total", "twice_differentiable", "wide"]
 
 LossFunction: TypeAlias = Callable[..., Tensor]
 
@@ -170,7 +170,14 @@ class Trials:
 
 def total(tensors: Iterable[Tensor]) -> Tensor:
     """The sum of all entries of all tensors, in float32 or wider."""
-    return torch.stack([_wide(tensor).sum() for tensor in tensors]).sum()
+    return torch.stack([wide(tensor).sum() for tensor in tensors]).sum()
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """The numbers in float32 at least; of complex ones the real parts."""
+    if tensor.is_complex():
+        return torch.view_as_real(tensor)[..., 0]
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 @contextmanager
@@ -208,13 +215,6 @@ def _checked(value: object) -> Tensor:
         f"calibrate: loss= returns one floating-point number as a tensor. Got {shape}. End it with "
         ".mean() or .sum()."
     )
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    """The numbers in float32 at least; of complex ones the real parts."""
-    if tensor.is_complex():
-        return torch.view_as_real(tensor)[..., 0]
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _text(error: Exception) -> str:

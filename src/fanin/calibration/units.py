@@ -11,9 +11,9 @@ from fanin.calibration.errors import CalibrationError
 from fanin.calibration.layers import Layer
 from fanin.calibration.lsuv import measured_std
 from fanin.calibration.passing import Call
-from fanin.model import layout_of
+from fanin.model import Site, layout_of
 
-__all__ = ["normalize_units", "obstacle", "worst_unit"]
+__all__ = ["normalize_units", "obstacle", "worst_unit", "written"]
 
 
 def normalize_units(call: Call, *, target: float) -> CalibrationRow:
@@ -42,8 +42,7 @@ def normalize_units(call: Call, *, target: float) -> CalibrationRow:
     factors = target / std
     weight.begin()
     weight.scale(_along_weight(factors, layer).to(weight.site.tensor.device))
-    bias = _bias(layer)
-    if bias is not None:
+    for bias in (site.tensor for site in _biases(layer)):
         with torch.no_grad():
             shifted = (bias.detach().double() - mean.to(bias.device)) * factors.to(bias.device)
             bias.copy_(shifted.to(bias.dtype))
@@ -57,11 +56,13 @@ def worst_unit(call: Call, *, target: float) -> float:
     """The largest difference of a unit from the target, and from mean 0 where it has a bias."""
     mean, std = _by_unit(call)
     worst = float((std / target - 1).abs().max())
-    return worst if _bias(call.layer) is None else max(worst, float(mean.abs().max()) / target)
+    return max(worst, float(mean.abs().max()) / target) if _biases(call.layer) else worst
 
 
 def obstacle(layer: Layer) -> str:
     """Why a layer's units cannot be told apart; empty where they can."""
+    if any(weight.site.dtype.is_complex for weight in layer.weights):
+        return "its weight has no real numbers"
     if isinstance(layer.module, _ConvNd):
         return ""
     if len(layer.weights) != 1 or isinstance(layer.module, nn.MultiheadAttention):
@@ -70,6 +71,11 @@ def obstacle(layer: Layer) -> str:
     if layout is None or len(layout.out_axes) != 1 or layout.is_lookup or layout.batch_axes:
         return "its weight has no axis of units"
     return ""
+
+
+def written(layer: Layer) -> list[Site]:
+    """The weights and the bias that are set."""
+    return [*(weight.site for weight in layer.weights), *_biases(layer)]
 
 
 def _by_unit(call: Call) -> tuple[Tensor, Tensor]:
@@ -99,6 +105,6 @@ def _along_weight(factors: Tensor, layer: Layer) -> Tensor:
     return factors.view([-1 if dim == axis else 1 for dim in range(len(shape))])
 
 
-def _bias(layer: Layer) -> Tensor | None:
-    held = [s for s in layer.others if s.attribute == "bias" and s.through is None]
-    return held[0].tensor if held else None
+def _biases(layer: Layer) -> list[Site]:
+    """One, or none."""
+    return [s for s in layer.others if s.attribute == "bias" and s.through is None][:1]

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from fanin.calibration.errors import CalibrationError
+from fanin.errors import PlanError
 from fanin.model import Site
 
 __all__ = ["Weight", "is_frozen", "kept", "restored_on_failure"]
@@ -37,7 +39,10 @@ class Weight:
         if through is None:
             return ""
         kind = through.mechanism.through
-        if through.note or through.refusal(2 * self.site.tensor):
+        now = self.site.tensor
+        # Zeros are twice themselves: they would show nothing.
+        other = 2 * now if bool(now.count_nonzero()) else torch.ones_like(now)
+        if through.note or through.refusal(other):
             return f"{kind} fixes the scale of {self.site.attribute!r}"
         return ""
 
@@ -67,7 +72,14 @@ class Weight:
         if self.site.through is None:
             self.site.tensor.copy_(value)
         else:
-            self.site.through.write(value)
+            try:
+                self.site.through.write(value)
+            except PlanError as error:
+                raise CalibrationError(
+                    "calibrate: a parametrization takes the weights that were scaled. Got a "
+                    f"refusal for {self.site.name!r} ({str(error).rstrip('.')}). Give it other "
+                    "first values, or leave its layer out by skip=; nothing has changed."
+                ) from error
             self._now = value
 
 
@@ -97,12 +109,16 @@ def kept(site: Site) -> Callable[[], None]:
     """What writes back the values that a place, and what computes it, have now."""
     copies = [(tensor, tensor.detach().clone()) for tensor in _stored(site)]
     module, attribute = site.module, site.attribute
+    buffers: list[tuple[nn.Module, dict[str, Tensor | None]]] = []
     if site.through is not None:  # vectors of power iterations, bases of orthogonal matrices
         copies += [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+        buffers = [(each, dict(each._buffers)) for each in module.modules()]
     # The older hooks set a plain attribute.
     computed = vars(module).get(attribute)
 
     def restore() -> None:
+        for owner, held in buffers:  # torch's orthogonal puts a new base in place of the old one
+            owner._buffers.update(held)
         for tensor, copy in copies:
             # Only inside may an inference tensor be written, even with what it holds.
             with torch.inference_mode(tensor.is_inference()), torch.no_grad():

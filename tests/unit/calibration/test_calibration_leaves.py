@@ -195,3 +195,13 @@ def test_models_that_cannot_run() -> None:
         calibrate(nn.ReLU(), batch)
     with pytest.raises(CalibrationError, match="before any layer returned"):
         calibrate(net(), torch.randn(8, 5))
+
+
+def test_under_autocast_the_scaled_weights_are_cast() -> None:
+    model, batch = net(), torch.randn(32, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(batch)  # casts of the weights there were are cached
+        done = calibrate(model, batch, seed=0, target=3.0)
+        assert torch.is_autocast_cache_enabled()
+    assert done.converged
+    assert [row.iterations for row in done.rows] == [1, 1]

@@ -6,8 +6,9 @@ import copy
 import json
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -144,6 +145,36 @@ def test_a_loss_of_the_output_alone_gets_the_whole_batch() -> None:
 
     calibrate(small(), INPUTS, GradInit(steps=1), loss=loss)
     assert set(seen) == {48}
+
+
+@dataclass
+class Wrapped:
+    x: Tensor
+
+
+class Named(NamedTuple):
+    x: Tensor
+
+
+@pytest.mark.parametrize("inputs", [Wrapped(INPUTS), [Named(INPUTS)]])
+def test_two_thirds_of_the_rows_come_in_the_same_containers(inputs: object) -> None:
+    class Unwrapping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = small()
+
+        def forward(self, given: Wrapped | Named) -> Tensor:
+            result: Tensor = self.net(given.x)
+            return result
+
+    seen: list[int] = []
+
+    def loss(output: Tensor, classes: Tensor) -> Tensor:
+        seen.append(len(output))
+        return F.cross_entropy(output, classes)
+
+    calibrate(Unwrapping(), inputs, GradInit(steps=1), loss=loss, targets=CLASSES)
+    assert set(seen) == {32}
 
 
 def test_the_gradient_is_brought_within_its_bound() -> None:

@@ -50,6 +50,49 @@ def test_a_layer_that_is_never_called_keeps_its_values() -> None:
     assert not torch.equal(model.first.weight, before["first.weight"])
 
 
+class Tied(nn.Module):
+    """A head that is read and never called, tied to a table, with a bias that is tied, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.first = nn.Embedding(50, 16), nn.Linear(16, 16)
+        self.head, self.spare = nn.Linear(16, 50, bias=False), nn.Linear(16, 16)
+        self.head.weight = self.table.weight
+        self.spare.bias = self.first.bias
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return F.linear(self.first(self.table(ids)), self.head.weight)
+
+
+def test_what_a_layer_that_is_never_called_shares_is_told() -> None:
+    ids = torch.arange(50).view(5, 10)
+    model = Tied()
+    table, bias = model.table.weight.detach().clone(), model.first.bias.detach().clone()
+    done = calibrate(model, ids, seed=0, target=0.5)
+    notes = {row.name: row.note for row in done.rows}
+    assert notes["head"] == "never called; its weight is that of 'table'"
+    assert notes["spare"] == "never called; its bias is that of 'first'"
+    assert not torch.equal(model.head.weight, table)
+    assert not torch.equal(model.spare.bias, bias)
+
+
+def test_without_its_owner_nothing_of_a_layer_never_called_changes() -> None:
+    model = Tied()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    done = calibrate(model, torch.arange(50).view(5, 10), seed=0, skip=["head", "spare"])
+    assert done.rows[0].note == "its weight is that of 'head', which is left alone"
+    for name in ("head.weight", "spare.bias", "spare.weight"):
+        assert torch.equal(model.state_dict()[name], before[name])
+
+
+def test_a_shared_bias_is_shifted_for_one_layer_alone() -> None:
+    model = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 16))
+    model[1].bias = model[0].bias
+    done = calibrate(model, batch_of(16), "weight_norm")
+    assert [row.note for row in done.rows] == ["", "its bias is that of '0'"]
+    assert done.converged
+
+
 @pytest.mark.parametrize("method", ["lsuv", "weight_norm"])
 def test_a_frozen_bias_stays(method: Any) -> None:
     model = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 4))

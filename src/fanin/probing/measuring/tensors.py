@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fanin.probing.measuring.statistics import is_measurable
 
-__all__ = ["copied", "measurable", "signal", "tensors_in"]
+__all__ = ["copied", "measurable", "replaced", "signal", "tensors_in"]
 
 
 def tensors_in(value: object) -> Iterator[Tensor]:
@@ -42,7 +42,30 @@ def copied(value: object) -> Any:
             copies[id(tensor)] = _copy(tensor)
         return copies[id(tensor)]
 
-    return _replaced(value, once)
+    return replaced(value, once)
+
+
+def replaced(value: Any, new: Callable[[Tensor], Tensor]) -> Any:
+    """A container of the same type with another in place of each tensor; itself without any."""
+    if isinstance(value, Tensor):
+        return new(value)
+    if next(tensors_in(value), None) is None:
+        return value
+    if isinstance(value, tuple | list):
+        items = [replaced(item, new) for item in value]
+        make = getattr(type(value), "_make", type(value))  # that of a named tuple
+        return make(items)
+    made = copy.copy(value)
+    if isinstance(made, MutableMapping):
+        for key, item in value.items():
+            made[key] = replaced(item, new)
+    elif isinstance(value, Mapping):
+        return {key: replaced(item, new) for key, item in value.items()}
+    else:
+        for field in fields(value):
+            item = getattr(value, field.name, None)
+            object.__setattr__(made, field.name, replaced(item, new))  # it may be frozen
+    return made
 
 
 def measurable(value: object) -> list[Tensor]:
@@ -63,26 +86,3 @@ def _copy(tensor: Tensor) -> Tensor:
     if tensor.requires_grad and not tensor.is_leaf:
         return detached.requires_grad_().clone()
     return detached.clone().requires_grad_(tensor.requires_grad)
-
-
-def _replaced(value: Any, new: Callable[[Tensor], Tensor]) -> Any:
-    """A container of the same type with other tensors; itself where there is none in it."""
-    if isinstance(value, Tensor):
-        return new(value)
-    if next(tensors_in(value), None) is None:
-        return value
-    if isinstance(value, tuple | list):
-        items = [_replaced(item, new) for item in value]
-        make = getattr(type(value), "_make", type(value))  # that of a named tuple
-        return make(items)
-    made = copy.copy(value)
-    if isinstance(made, MutableMapping):
-        for key, item in value.items():
-            made[key] = _replaced(item, new)
-    elif isinstance(value, Mapping):
-        return {key: _replaced(item, new) for key, item in value.items()}
-    else:
-        for field in fields(value):
-            item = getattr(value, field.name, None)
-            object.__setattr__(made, field.name, _replaced(item, new))  # it may be frozen
-    return made
