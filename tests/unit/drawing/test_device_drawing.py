@@ -110,7 +110,7 @@ def test_a_copy_and_an_assigned_number_would_be_seen() -> None:
     out = torch.zeros(3, device="meta")
     with _SameDevice():
         for wrong in (lambda: torch.zeros(3).to("meta"), lambda: out.copy_(torch.zeros(3))):
-            with pytest.raises(AssertionError, match="on .*meta"):
+            with pytest.raises(AssertionError, match=r"on .*meta"):
                 wrong()
     with _NoAssignedNumbers(), pytest.raises(AssertionError, match="a number is assigned"):
         out[1] = 1.0
