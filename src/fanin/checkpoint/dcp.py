@@ -157,6 +157,7 @@ def _save(
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            warnings.filterwarnings("ignore", message="TypedStorage is deprecated")  # till 2.10
             save(state, storage_writer=writer, planner=DrawingPlanner(), no_dist=True)
     except CheckpointException as error:  # no Exception: it may hold an interrupt
         failure, _ = next(iter(error.failures.values()))

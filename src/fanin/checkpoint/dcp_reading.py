@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
@@ -104,7 +105,9 @@ class DcpFiles:
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-                load(state, storage_reader=self._reader, no_dist=True)
+                # Flattening keeps the tensor, in torch 2.10, until a garbage collection.
+                planner = DefaultLoadPlanner(flatten_state_dict=False, flatten_sharded_tensors=False)
+                load(state, storage_reader=self._reader, planner=planner, no_dist=True)
         except CheckpointException as error:  # no Exception: it may hold an interrupt
             failure, _ = next(iter(error.failures.values()))
         if isinstance(failure, Exception):

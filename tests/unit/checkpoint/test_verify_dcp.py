@@ -17,6 +17,9 @@ from fanin import initializers
 from fanin.checkpoint import CheckpointError, verify, verify_checkpoint, write_checkpoint
 from fanin.cli import app
 
+# Of torch 2.10, about its own code.
+pytestmark = pytest.mark.filterwarnings("ignore:TypedStorage is deprecated:UserWarning")
+
 
 class Tied(nn.Module):
     """A drawn tie and a kept one, an orthogonal matrix, buffers."""

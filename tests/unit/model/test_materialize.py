@@ -206,11 +206,8 @@ def test_device_none_means_where_it_was_asked_for() -> None:
     layer = linear()
     with torch.device("meta"):
         other = nn.Linear(2, 2)
-    torch.set_default_device("cpu")
-    try:
+    with torch.device("cpu"):
         materialize(nn.ModuleList([layer, other]))
-    finally:
-        torch.set_default_device(None)
     assert layer.weight.device == other.weight.device == torch.device("cpu")
 
 

@@ -54,7 +54,9 @@ def _settled(module: nn.Module) -> Iterator[nn.Parameter]:
     if not is_fully_sharded(module):
         return
     sharded: Any = module
-    for group in sharded._get_fsdp_state()._fsdp_param_groups:
+    state = sharded._get_fsdp_state()
+    groups = getattr(state, "_fsdp_param_groups", None) or [state._fsdp_param_group]  # older: one
+    for group in filter(None, groups):
         for held in group.fsdp_params:
             if hasattr(held, "orig_dtype"):  # set when it is settled
                 yield held.sharded_param
