@@ -11,6 +11,8 @@ import torch
 
 from fanin.flow import residuals, structure
 from fanin.flow.roles import Roles
+from fanin.flow.showing import trace_table
+from fanin.report import Table
 
 if TYPE_CHECKING:
     from fanin.flow.residuals import Residual
@@ -80,9 +82,11 @@ class ModuleCall:
     outputs: tuple[Value, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trace:
     """The operations of one forward pass, in the order in which they ran.
+
+    ``str(trace)`` is the table of them.
 
     Args:
         operations: every call of a torch function that took or made a tensor.
@@ -90,6 +94,19 @@ class Trace:
         arguments: the tensors among the model's arguments.
         outputs: the tensors among its results.
         notes: what the trace could not see, in sentences.
+
+    Example:
+        >>> import fanin
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Linear(8, 2))
+        >>> print(fanin.trace(model, torch.empty(1, 4)))
+        #  module  operation  shape  parameters    followed by
+        -  ------  ---------  -----  ------------  -----------
+        0  0       linear     1×8    weight, bias  gelu
+        1  1       gelu       1×8
+        2  2       linear     1×2    weight, bias  output
+        <BLANKLINE>
+        3 operations; takes 1×4, gives 1×2.
     """
 
     operations: tuple[Operation, ...]
@@ -123,6 +140,29 @@ class Trace:
     def residuals(self) -> tuple[Residual, ...]:
         """The additions of which one operand was computed from the other, in order."""
         return self._residuals
+
+    def table(self, *, every: bool = False) -> Table:
+        """A row for each operation: where it ran, what it gave, and the parameters it used.
+
+        ``followed by`` is `followed_by` of an operation that computes with parameters,
+        ``residual`` the depth at which a branch is added. Of three or more like blocks in a row,
+        as those of a transformer, the first is shown; of a table that is long all the same, both
+        ends.
+
+        Args:
+            every: whether to keep all rows.
+        """
+        return trace_table(self, every=every)
+
+    def tables(self) -> tuple[Table, ...]:
+        """Every operation, in one table."""
+        return (self.table(every=True),)
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    def __repr__(self) -> str:
+        return f"Trace({len(self.operations)} operations, {len(self.parameters)} parameters)"
 
     @cached_property
     def parameters(self) -> dict[str, Value]:
