@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,7 +28,7 @@ from fanin.fills import (
 from fanin.geometry import is_dtensor, local_tensor
 from fanin.model import Site, buffers, sites
 from fanin.planning.following import Following
-from fanin.planning.predicting import output_stds
+from fanin.planning.predicting import predicted_outputs
 from fanin.planning.step import Step
 from fanin.report import Column, Table, number_text
 
@@ -62,7 +62,7 @@ def plan_table(plan: Plan, model: nn.Module | None, trace: Trace | None) -> Tabl
         Column("rule", optional=True),
     ]
     following = Following(trace, plan.prefix) if trace is not None else None
-    predicted = output_stds(plan, trace, model) if trace is not None else {}
+    predicted, remarks = predicted_outputs(plan, trace, model) if trace is not None else ({}, ())
     held: tuple[Site, ...] = ()
     if model is not None:
         held = (*sites(model, prefix=plan.prefix), *buffers(model, prefix=plan.prefix))
@@ -83,13 +83,17 @@ def plan_table(plan: Plan, model: nn.Module | None, trace: Trace | None) -> Tabl
     notes += [f"matches nothing: {rule}" for rule in plan.unused]
     if any(map(is_dtensor, tensors.values())):
         notes.append("observed: of a sharded parameter, the part that this process holds")
-    notes += [f"trace: {note}" for note in trace.notes] if trace is not None else []
+    notes += [f"note: {note}" for note in plan.notes]
+    told = trace.notes if trace is not None else ()
+    notes += [f"trace: {note}" for note in told if note not in plan.notes]
+    notes += [f"output std: {note}" for note in remarks]
     notes += [] if plan.steps else ["The model has no parameters."]
     return Table(tuple(columns), tuple(rows), caption="\n".join(notes))
 
 
-def explained(steps: Sequence[Step], name: str) -> str:
+def explained(plan: Plan, name: str) -> str:
     """What is known of one parameter, a line for each thing."""
+    steps = plan.steps
     step = next((step for step in steps if name in step.names), None)
     if step is None:
         known = one_of(name, (each for step in steps for each in step.names))
@@ -105,8 +109,11 @@ def explained(steps: Sequence[Step], name: str) -> str:
         "why": step.reason or "the rules that match once its shape is known",
         "stream": f"{step.key.name!r}, seed {step.key.seed}" if step.key is not None else "none",
     }
-    if step.note:
-        lines["note"] = step.note
+    start = f"{plan.prefix}." if plan.prefix else ""
+    quoted = [repr(each.removeprefix(start)) for each in step.names]
+    notes = [note for note in plan.notes if any(each in note for each in quoted)]
+    if step.note or notes:
+        lines["note"] = "; ".join(filter(None, [step.note, *notes]))
     width = max(map(len, lines))
     return "\n".join(f"{key.ljust(width)}  {text}" for key, text in lines.items())
 

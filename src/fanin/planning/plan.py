@@ -42,6 +42,7 @@ class Plan:
             rules by name that match nothing in it.
         prefix: name of the model in a larger one, of which it is a part.
         is_traced: whether it came from what the model computes; JSON does not say.
+        notes: of a recipe that derives rules from what the model computes; not in JSON either.
 
     Example:
         >>> import fanin
@@ -59,6 +60,7 @@ class Plan:
     unused: tuple[str, ...] = ()
     prefix: str = ""
     is_traced: bool = field(default=False, compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def apply(self, model: nn.Module, *, on_step: Callable[[Step], None] | None = None) -> None:
         """Write every parameter; whatever can be refused is refused before the first write.
@@ -140,7 +142,7 @@ class Plan:
         Raises:
             UnknownNameError: when the plan has no such parameter.
         """
-        return explained(self.steps, name)
+        return explained(self, name)
 
     def table(self, model: nn.Module | None = None, *, trace: Trace | None = None) -> Table:
         """Name, shape, fans, distribution, std and rule.
@@ -148,7 +150,8 @@ class Plan:
         Args:
             model: adds the std that its parameters now have.
             trace: of the model, adds what follows each parameter, and the std predicted of what it
-                gives: the median over draws, for inputs of std 1.
+                gives: the median over draws, for inputs N(0, 1) and evenly spread token ids
+                whatever the trace was made with. `predict` counts values of inputs.
         """
         return plan_table(self, model, trace)
 

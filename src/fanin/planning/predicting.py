@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from fanin.planning.plan import Plan
     from fanin.planning.step import Step
 
-__all__ = ["drawn_moments", "output_stds", "predict", "prediction_for"]
+__all__ = ["drawn_moments", "output_stds", "predict", "predicted_outputs", "prediction_for"]
 
 
 def predict(model: nn.Module, plan: Plan, example_inputs: Any) -> Prediction:
@@ -32,7 +35,9 @@ def predict(model: nn.Module, plan: Plan, example_inputs: Any) -> Prediction:
         model: the one that was planned for; values are not needed.
         plan: for it.
         example_inputs: a tensor, a tuple of positional arguments, or a mapping of named ones.
-            Where they have values, those count: other inputs give other predictions.
+            Where they have values, those count, also what `torch.empty` happens to hold; a note
+            says so of floats whose rms is not near 1. Inputs on meta are N(0, 1), and token ids
+            evenly spread.
 
     Returns:
         A `Prediction`: ``print`` shows a row for each layer, with the std for infinitely wide
@@ -56,7 +61,8 @@ def predict(model: nn.Module, plan: Plan, example_inputs: Any) -> Prediction:
     """
     from fanin.flow.trace import trace
 
-    return prediction_for(plan, trace(model, example_inputs), model=model, inputs=example_inputs)
+    found = prediction_for(plan, trace(model, example_inputs), model=model, inputs=example_inputs)
+    return replace(found, notes=(*_remarks(_values(example_inputs)), *found.notes))
 
 
 def prediction_for(
@@ -88,10 +94,18 @@ def output_stds(plan: Plan, trace: Trace, model: nn.Module | None = None) -> dic
 
     Nothing where the plan does not say how all parameters are drawn.
     """
+    return predicted_outputs(plan, trace, model)[0]
+
+
+def predicted_outputs(
+    plan: Plan, trace: Trace, model: nn.Module | None = None
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """The same, and what there is to know of it: what inputs it is for, or why there is none."""
     try:
         prediction = prediction_for(plan, trace, model=model, gradients=False)
-    except PlanError:
-        return {}
+    except PlanError as error:
+        advice = " With a model, those that it holds count." if model is None else ""
+        return {}, (f"{error}{advice}",)
     start = f"{plan.prefix}." if plan.prefix else ""
     found, seen = {}, set()
     for step in plan.steps:
@@ -102,7 +116,14 @@ def output_stds(plan: Plan, trace: Trace, model: nn.Module | None = None) -> dic
             predicted = prediction.values.get(first.outputs[0])
             if predicted is not None:
                 found[step.name] = predicted.median
-    return found
+    known = {*trace.notes, *plan.notes}
+    return found, (_FOR_INPUTS, *(note for note in prediction.notes if note not in known))
+
+
+_FOR_INPUTS = (
+    "the median over draws, for inputs N(0, 1) and evenly spread token ids; fanin.predict counts "
+    "the values of inputs"
+)
 
 
 def drawn_moments(step: Step) -> ParameterMoments | None:
@@ -167,3 +188,14 @@ def _values(inputs: Any) -> dict[str, Tensor]:
                 "torch.empty_like(x, device='meta') for inputs of mean 0 and std 1."
             )
     return found
+
+
+def _remarks(values: Mapping[str, Tensor]) -> Iterator[str]:
+    """Of arguments that are far from the N(0, 1) which they would be without values."""
+    for name, each in values.items():
+        found = _observed(each) if each.is_floating_point() else None
+        if found is not None and not 0.5 < math.hypot(found.mean, found.std) < 2:
+            yield (
+                f"the values of argument {name!r} count: mean {found.mean:.3g}, "
+                f"std {found.std:.3g}. Example inputs on meta stand for N(0, 1)"
+            )

@@ -15,9 +15,22 @@ if TYPE_CHECKING:
 
     from fanin.flow import Trace
 
-__all__ = ["Recipe"]
+__all__ = ["Derivation", "Recipe"]
 
-Derived: TypeAlias = "Callable[[nn.Module, Trace], Iterable[Rule]]"
+Derived: TypeAlias = "Callable[[nn.Module, Trace], Iterable[Rule] | Derivation]"
+
+
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """Rules that were derived from a trace, and what their reader should know of them.
+
+    Args:
+        rules: in order of precedence, the strongest last.
+        notes: sentences; one that quotes a parameter's name is about that parameter.
+    """
+
+    rules: Iterable[Rule]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +45,8 @@ class Recipe:
         summary: one line for `fanin list recipes`.
         num_added: how many of the rules, the last ones, were appended to it.
         options: name and value of what it was made with, where that is not the default.
-        derived: gives rules from a model and its `Trace`, all of them weaker than ``rules``; a plan
-            then needs ``example_inputs=``.
+        derived: gives rules from a model and its `Trace`, or a `Derivation` of rules and notes; all
+            of them are weaker than ``rules``. A plan then needs ``example_inputs=``.
 
     Example:
         >>> from fanin.initializers import ones, zeros

@@ -26,7 +26,7 @@ from fanin.planning.coverage import (
 from fanin.planning.filling import chooses_by_site, resolve_fill, resolve_layout, winners
 from fanin.planning.following import Following
 from fanin.planning.plan import Plan
-from fanin.planning.recipe import Recipe
+from fanin.planning.recipe import Derivation, Recipe
 from fanin.planning.rules import Keep, Rule
 from fanin.planning.selection import Selection, skipped_names
 from fanin.planning.step import Step
@@ -80,7 +80,8 @@ def make_plan(
     within = prefix or ""
     found = entries(model, ties=recipe.ties, prefix=prefix)
     skipped = skipped_names(model, found, only=only, skip=skip, prefix=within)
-    rules_in_order = _rules(model, recipe, trace, within)
+    derivation = _derived(model, recipe, trace, within)
+    rules_in_order = (*derivation.rules, *recipe.rules)
     matched = _matched(rules_in_order, found, Following(trace, within) if trace else None)
     if prefix is None:
         every_rule_fits(rules_in_order, matched, found)
@@ -121,11 +122,12 @@ def make_plan(
         unused=unused_rules(listed, matched),
         prefix=within,
         is_traced=recipe.derived is not None,
+        notes=derivation.notes,
     )
 
 
-def _rules(model: nn.Module, recipe: Recipe, trace: Trace | None, prefix: str) -> tuple[Rule, ...]:
-    """The rules of a recipe, after those that it derives from the trace of the model."""
+def _derived(model: nn.Module, recipe: Recipe, trace: Trace | None, prefix: str) -> Derivation:
+    """The rules that a recipe derives from the trace of the model, and its notes."""
     if trace is None and recipe.needs_trace:
         asking = (str(rule) for rule in recipe.rules if rule.match.followed_by)
         raise PlanError(
@@ -134,9 +136,11 @@ def _rules(model: nn.Module, recipe: Recipe, trace: Trace | None, prefix: str) -
             "fanin.plan(model, recipe, example_inputs=x), or to initialize: only shapes matter."
         )
     if recipe.derived is None or trace is None:
-        return recipe.rules
-    derived = _checked_rules(recipe.derived(model, trace), recipe)
-    return (*(_within(prefix, each) for each in derived), *recipe.rules)
+        return Derivation(())
+    made = recipe.derived(model, trace)
+    found = made if isinstance(made, Derivation) else Derivation(made)
+    rules = _checked_rules(found.rules, recipe)
+    return Derivation(tuple(_within(prefix, each) for each in rules), found.notes)
 
 
 def _checked_rules(derived: Any, recipe: Recipe) -> tuple[Rule, ...]:

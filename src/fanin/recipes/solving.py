@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from fanin.flow.structure import following
 from fanin.initializers import Initializer, constant, normal, ones, orthogonal, uniform, zeros
 from fanin.model import Site
 from fanin.model.wrappers import unwrapped
-from fanin.planning import Recipe, Rule, Step, make_plan, rule
+from fanin.planning import Derivation, Recipe, Rule, Step, make_plan, rule
 from fanin.planning.predicting import drawn_moments
 from fanin.recipes.chains import Aim, aims
 from fanin.recipes.lecun import lecun
@@ -43,21 +43,20 @@ class Solver:
     balance: str
     head_std: float
 
-    def __call__(self, model: nn.Module, trace: Trace) -> Iterable[Rule]:
+    def __call__(self, model: nn.Module, trace: Trace) -> Derivation:
         """Rules by name for what the trace decides, after general ones for the rest."""
         general = _general_rules(trace)
         made = make_plan(model, Recipe("general", 1, general), seed=0).steps
         steps = {name: step for step in made for name in step.names}
         biases = _biases(trace)
         known = _known_buffers(model)
-        first = _Walk(self, trace, steps, biases, known)
+        walk = first = _Walk(self, trace, steps, biases, known)
         found = {**aims(first.forward.finish(), biases), **score_aims(first.forward)}
         ways = first.measured_ways()
-        if not found and not ways:
-            return (*general, *first.rules)
-        second = _Walk(self, trace, steps, biases, known, found, ways)
-        second.forward.finish()
-        return (*general, *second.rules)
+        if found or ways:
+            walk = _Walk(self, trace, steps, biases, known, found, ways)
+            walk.forward.finish()
+        return Derivation((*general, *walk.rules), tuple(walk.forward.notes))
 
 
 def _general_rules(trace: Trace) -> tuple[Rule, ...]:

@@ -13,7 +13,7 @@ import fanin
 from fanin.errors import ArgumentError, PlanError
 from fanin.flow import Trace
 from fanin.initializers import constant, normal, ones, zeros
-from fanin.planning import Recipe, Rule, rule
+from fanin.planning import Derivation, Recipe, Rule, rule
 from fanin.recipes import from_toml, get_recipe, to_toml
 
 X = torch.empty(2, 4)
@@ -152,6 +152,16 @@ def test_a_recipe_derives_rules_from_a_trace() -> None:
     assert fanin.Plan.from_json(made.to_json()).fingerprint() == made.fingerprint()
     with pytest.raises(PlanError, match="Got no example_inputs for 'branches@1'"):
         fanin.plan(Net(), recipe, seed=0)
+
+
+def test_a_recipe_tells_what_it_derived_its_rules_from() -> None:
+    def derived(model: nn.Module, trace: Trace) -> Derivation:
+        return Derivation(branches(model, trace), ("'down.weight' is small", "one branch"))
+
+    made = fanin.plan(Net(), Recipe("told", 1, (), derived=derived), seed=0, example_inputs=X)
+    assert contents(made)["down.weight"] == "down.weight"
+    assert str(made).endswith("note: 'down.weight' is small\nnote: one branch")
+    assert made.explain("down.weight").endswith("note       'down.weight' is small")
 
 
 def test_appended_rules_win_over_derived_ones() -> None:

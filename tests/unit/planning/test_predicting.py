@@ -125,3 +125,67 @@ def test_inputs_that_are_no_numbers_are_refused() -> None:
     plan = fanin.plan(model, "lecun", seed=0)
     with pytest.raises(ArgumentError, match=r"inputs are numbers\. Got NaN for argument '0'"):
         fanin.predict(model, plan, torch.full((16, 64), torch.nan))
+
+
+def test_values_that_are_far_from_standard_ones_are_told() -> None:
+    model = net()
+    plan = fanin.plan(model, "lecun", seed=0)
+    told = fanin.predict(model, plan, torch.zeros(4, 64)).notes
+    assert told == (
+        "the values of argument '0' count: mean 0, std 0. Example inputs on meta stand for N(0, 1)",
+    )
+    assert fanin.predict(model, plan, X).notes == ()
+    plain = torch.randn(16, 64, generator=torch.Generator().manual_seed(0))
+    assert fanin.predict(model, plan, plain).notes == ()
+
+
+def test_the_plan_table_is_for_standard_inputs_whatever_those_of_the_trace_hold() -> None:
+    model = net()
+    plan = fanin.plan(model, "lecun", seed=0)
+    tables = {str(plan.table(trace=fanin.trace(model, x))) for x in (X, torch.full((16, 64), 9.0))}
+    assert len(tables) == 1
+    assert "output std: the median over draws, for inputs N(0, 1)" in tables.pop()
+
+
+def test_the_plan_table_says_why_it_predicts_nothing() -> None:
+    model = net()
+    plan = fanin.plan(model, "lecun", seed=0, skip="0.weight")
+    caption = plan.table(trace=fanin.trace(model, X)).caption
+    assert "Got none for '0.weight'" in caption
+    assert caption.endswith("With a model, those that it holds count.")
+    assert "Got none" not in plan.table(model, trace=fanin.trace(model, X)).caption
+
+
+class Reusing(nn.Module):
+    """One layer, six times; then an operation that nobody knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.end = nn.Linear(32, 32), nn.Linear(32, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(6):
+            x = torch.tanh(self.cell(x))
+        out: Tensor = self.end(torch.cumsum(x, 1))
+        return out
+
+
+@pytest.mark.parametrize("prefix", [None, "stage.1"])
+def test_what_auto_approximates_is_in_its_plan(prefix: str | None) -> None:
+    model, x = Reusing(), torch.empty(4, 32, device="meta")
+    plan = fanin.plan(model, "auto", seed=0, example_inputs=x, prefix=prefix)
+    assert len(plan.notes) == 2
+    assert "note: cumsum: sampled" in str(plan)
+    start = f"{prefix}." if prefix else ""
+    assert "note       'cell.weight' is used on what was" in plan.explain(f"{start}cell.weight")
+    assert "note" not in plan.explain(f"{start}end.weight")
+    assert str(plan.table(trace=fanin.trace(model, x))).count("cumsum: sampled") == 1
+    assert plan.cast(torch.bfloat16).notes == plan.notes
+    assert fanin.Plan.from_json(plan.to_json()) == plan
+
+
+def test_the_plan_table_has_the_notes_of_its_predictions() -> None:
+    model, x = Reusing(), torch.empty(4, 32, device="meta")
+    plan = fanin.plan(model, "lecun", seed=0)
+    assert "output std: cumsum: sampled" in str(plan.table(trace=fanin.trace(model, x)))
+    assert "sampled" not in str(plan)
