@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -66,8 +67,9 @@ def plan(
         ('weight', '2×4', '4 → 2', 'normal(0, 0.707)')
     """
     chosen = _recipe(recipe)
-    choice: Any = {"seed": _seed(seed), "only": only, "skip": skip, "prefix": prefix}
-    return make_plan(model, chosen, **choice, trace=_trace(model, chosen, example_inputs))
+    with _seeded(seed) as bits:
+        choice: Any = {"seed": bits, "only": only, "skip": skip, "prefix": prefix}
+        return make_plan(model, chosen, **choice, trace=_trace(model, chosen, example_inputs))
 
 
 def initialize(
@@ -124,22 +126,23 @@ def initialize(
         True
     """
     device, dtype = _device(device), _dtype(dtype)
-    chosen, seed = _recipe(recipe), _seed(seed)
-    reshard(model)
-    trace = _trace(model, chosen, example_inputs)
-    choice: Any = {"seed": seed, "only": only, "skip": skip, "prefix": prefix, "trace": trace}
-    made = make_plan(model, chosen, **choice)
-    if example_inputs is not None:
-        infer_shapes(model, example_inputs)
+    chosen = _recipe(recipe)
+    with _seeded(seed) as bits:
+        reshard(model)
+        trace = _trace(model, chosen, example_inputs)
+        choice: Any = {"seed": bits, "only": only, "skip": skip, "prefix": prefix, "trace": trace}
         made = make_plan(model, chosen, **choice)
-    written = {name for step in made.steps if step.is_complete for name in step.names}
-    places = (*sites(model, prefix=made.prefix), *buffers(model, prefix=made.prefix))
-    without_memory = [site.name for site in places if site.tensor.is_meta]
-    _every_one_is_written(without_memory, written)
-    if without_memory or device is not None or dtype is not None:
-        materialize(model, device=device, dtype=dtype, buffers={s.name for s in buffers(model)})
-        made = made.cast(dtype)
-    made.apply(model, on_step=on_step)
+        if example_inputs is not None:
+            infer_shapes(model, example_inputs)
+            made = make_plan(model, chosen, **choice)
+        written = {name for step in made.steps if step.is_complete for name in step.names}
+        places = (*sites(model, prefix=made.prefix), *buffers(model, prefix=made.prefix))
+        without_memory = [site.name for site in places if site.tensor.is_meta]
+        _every_one_is_written(without_memory, written)
+        if without_memory or device is not None or dtype is not None:
+            materialize(model, device=device, dtype=dtype, buffers={s.name for s in buffers(model)})
+            made = made.cast(dtype)
+        made.apply(model, on_step=on_step)
     return made
 
 
@@ -201,12 +204,20 @@ def _recipe(recipe: RecipeLike) -> Recipe:
         ) from None
 
 
-def _seed(seed: int | None) -> int:
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[int]:
+    """The seed, or 64 bits of torch's generator, which gets them back where the body raises."""
     if seed is not None:
-        return seed
+        yield seed
+        return
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         raise PlanError(
             "plan: processes that share a model share a seed. Got seed=None with an initialized "
             "process group. Pass the same seed= on every rank."
         )
-    return generator_bits(None)
+    before = torch.get_rng_state()
+    try:
+        yield generator_bits(None)
+    except BaseException:
+        torch.set_rng_state(before)
+        raise

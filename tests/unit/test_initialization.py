@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -72,6 +73,15 @@ def test_a_seed_leaves_torchs_generator_alone() -> None:
     model = net()
     before = torch.get_rng_state()
     fanin.initialize(model, "kaiming", seed=0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("call", [fanin.plan, fanin.initialize])
+def test_a_refusal_leaves_torchs_generator_alone(call: Callable[..., object]) -> None:
+    model = net()
+    before = torch.get_rng_state()
+    with pytest.raises(PlanError, match="needs a rule"):
+        call(model, {"a.weight": zeros()})
     assert torch.equal(torch.get_rng_state(), before)
 
 
