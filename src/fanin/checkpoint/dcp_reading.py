@@ -106,7 +106,9 @@ class DcpFiles:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="torch.distributed is disabled")
                 # Flattening keeps the tensor, in torch 2.10, until a garbage collection.
-                planner = DefaultLoadPlanner(flatten_state_dict=False, flatten_sharded_tensors=False)
+                planner = DefaultLoadPlanner(
+                    flatten_state_dict=False, flatten_sharded_tensors=False
+                )
                 load(state, storage_reader=self._reader, planner=planner, no_dist=True)
         except CheckpointException as error:  # no Exception: it may hold an interrupt
             failure, _ = next(iter(error.failures.values()))
