@@ -35,7 +35,7 @@ WRONG: dict[str, tuple[str, str | Callable[[re.Match[str]], str]]] = {
     ),
     "the sign of words": (r"cvt\.rn\.f32\.u32", "cvt.rn.f32.s32"),
     "the sign of angles": (r"cvt\.rn\.f32\.s32", "cvt.rn.f32.u32"),
-    "the sign of products": (r"mul\.(hi|wide)\.u32", r"mul.\1.s32"),
+    "the sign of products": (r"mul\.wide\.u32", "mul.wide.s32"),
     "the bits of rounds": (r"xor\.b32", "or.b32"),
     "the order of arguments": (r"_param_1\b(?!,)", "_param_2"),
     "one program for all": (r"%ctaid\.x", "0"),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from fanin.errors import ArgumentError
 from fanin.stream import Key
-from fanin.stream.key import state_bits
+from fanin.stream.key import _cuda_generator_bits, state_bits
 
 
 def state(seed: int, offset: int, *, before: int = 0) -> torch.Tensor:
@@ -39,3 +40,9 @@ def test_longer_states_of_older_releases() -> None:
     bits, after = state_bits(state(3, 4, before=512))
     assert bits == state_bits(state(3, 4))[0]
     assert after.view(torch.int64)[-2:].tolist() == [3, 8]
+
+
+def test_a_generator_that_would_repeat_its_numbers_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with pytest.raises(ArgumentError, match="a captured CUDA graph repeats the numbers"):
+        _cuda_generator_bits(torch.Generator())

@@ -129,6 +129,13 @@ def test_numbers_are_no_reason_to_compile_again(launches) -> None:
     assert (len(cache), others) == (1, [])
 
 
+def test_the_first_call_of_a_kernel_is_refused_in_a_capture(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    launching._require_no_capture(torch.empty(3))
+    with pytest.raises(EngineError, match=r"the first call of a kernel loads it.* draw a tensor"):
+        launching._require_no_capture(SimpleNamespace(is_cuda=True))
+
+
 def test_every_number_is_an_int64() -> None:
     for kernel in (draw_runs, draw_places):
         types = {p.annotation_type for p in kernel.params if not p.is_constexpr and p.name != "out"}

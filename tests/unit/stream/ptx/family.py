@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from ptx.parsing import BITS
 
-__all__ = ["DTYPES", "UNSIGNED", "Array", "Family", "Operation", "pair"]
+__all__ = ["DTYPES", "UNSIGNED", "Array", "Family", "Operation"]
 
 Array = NDArray[Any]
 
 UNSIGNED = {1: np.bool_, 8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
 _SIGNED = {8: np.int8, 16: np.int16, 32: np.int32, 64: np.int64}
-_FLOATS = {"f16": np.float16, "f32": np.float32, "f64": np.float64}
+_FLOATS = {"f32": np.float32, "f64": np.float64}
 # What an array of each type is; bits where NumPy has no such number.
 DTYPES: dict[str, np.dtype[Any]] = {
     name: np.dtype(_FLOATS.get(name, (_SIGNED if name[0] == "s" else UNSIGNED)[bits]))
@@ -58,8 +58,3 @@ class Family:
             if found := re.fullmatch(pattern, opcode):
                 return member(*found.groups())
         return None
-
-
-def pair(high: Array, low: Array) -> Array:
-    """64 bits of two times 32."""
-    return high.astype(np.uint64) << 32 | low

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ptx.family import Array, Family, Operation, pair
+from ptx.family import Array, Family, Operation
 
 __all__ = ["floats"]
 
@@ -29,19 +29,14 @@ def _arithmetic_of_pairs(name: str) -> Operation:
     return Operation(_by_halves(_ARITHMETIC[name]), ("f32x2", "f32x2"), "f32x2")
 
 
-@floats(r"fma\.rn\.(f32|f32x2)")
-def _fused(kind: str) -> Operation:
-    return Operation(_fma if kind == "f32" else _by_halves(_fma), (kind,) * 3, kind)
+@floats(r"fma\.rn\.f32")
+def _fused() -> Operation:
+    return Operation(_fma, ("f32",) * 3, "f32")
 
 
 @floats(r"sqrt\.rn\.(f32|f64)")
 def _root(kind: str) -> Operation:
     return Operation(np.sqrt, (kind,), kind)
-
-
-@floats(r"rcp\.rn\.(f32|f64)")
-def _reciprocal(kind: str) -> Operation:
-    return Operation(lambda a: 1 / a, (kind,), kind)
 
 
 @floats(r"(neg|abs)\.(f32|f64)")
@@ -80,6 +75,6 @@ def _by_halves(compute: Callable[..., Array]) -> Callable[..., Array]:
             compute(*((pair >> shift).astype(np.uint32).view(np.float32) for pair in pairs))
             for shift in (0, 32)
         )
-        return pair(high.view(np.uint32), low.view(np.uint32))
+        return high.view(np.uint32).astype(np.uint64) << 32 | low.view(np.uint32)
 
     return both

@@ -1,7 +1,8 @@
-"""Arithmetic of integers: modulo 2ⁿ."""
+"""Arithmetic of integers, modulo 2ⁿ, and their bits."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,11 @@ from ptx.parsing import BITS, PtxError
 __all__ = ["integers"]
 
 integers = Family()
+_LOGIC: dict[str, Callable[..., Array]] = {
+    "and": np.bitwise_and,
+    "or": np.bitwise_or,
+    "xor": np.bitwise_xor,
+}
 
 
 @integers(r"(add|sub)\.([us](?:16|32|64))")
@@ -19,7 +25,7 @@ def _sum(name: str, kind: str) -> Operation:
     return Operation(np.add if name == "add" else np.subtract, (kind, kind), kind)
 
 
-@integers(r"(mul|mad)\.(lo|hi|wide)\.([us])(16|32|64)")
+@integers(r"(mul|mad)\.(lo|wide)\.([us])(16|32|64)")
 def _product(name: str, part: str, sign: str, bits: str) -> Operation:
     kind = f"{sign}{bits}"
     result = f"{sign}{2 * int(bits)}" if part == "wide" else kind
@@ -27,8 +33,6 @@ def _product(name: str, part: str, sign: str, bits: str) -> Operation:
         raise PtxError(f"instruction not known: {name}.{part}.{kind}")
 
     def product(a: Array, b: Array) -> Any:
-        if part == "hi":
-            return _high(a, b)
         return np.multiply(a.astype(DTYPES[result]), b.astype(DTYPES[result]))
 
     if name == "mul":
@@ -58,16 +62,39 @@ def _sign(name: str, kind: str) -> Operation:
     return Operation({"neg": np.negative, "abs": np.abs}[name], (kind,), kind)
 
 
-def _high(a: Array, b: Array) -> Array:
-    """The upper half of the product of two integers."""
+@integers(r"(and|or|xor)\.(pred|b(?:16|32|64))")
+def _logic(name: str, kind: str) -> Operation:
+    return Operation(_LOGIC[name], (kind, kind), kind)
+
+
+@integers(r"not\.(pred|b(?:16|32|64))")
+def _complement(kind: str) -> Operation:
+    return Operation(np.invert, (kind,), kind)
+
+
+@integers(r"(shl|shr)\.([bus](?:16|32|64))")
+def _shift(name: str, kind: str) -> Operation:
+    return Operation(_shl if name == "shl" else _shr, (kind, "u32"), kind)
+
+
+@integers(r"bfe\.(u(?:32|64))")
+def _field(kind: str) -> Operation:
+    def field(a: Array, start: Array, length: Array) -> Array:
+        ones = _shl(np.ones_like(length, a.dtype), length & 255) - a.dtype.type(1)
+        return _shr(a, start & 255) & ones
+
+    return Operation(field, (kind, "u32", "u32"), kind)
+
+
+def _shl(a: Array, by: Array) -> Array:
     bits = 8 * a.itemsize
-    if bits < 64:
-        wide = np.int64 if a.dtype.kind == "i" else np.uint64
-        return (a.astype(wide) * b.astype(wide) >> bits).astype(a.dtype)
-    x, y = a.view(np.uint64), b.view(np.uint64)
-    x1, x0, y1, y0 = x >> 32, x & 0xFFFFFFFF, y >> 32, y & 0xFFFFFFFF
-    middle = (x0 * y0 >> 32) + (x1 * y0 & 0xFFFFFFFF) + x0 * y1
-    high: Array = x1 * y1 + (x1 * y0 >> 32) + (middle >> 32)
-    if a.dtype.kind == "i":
-        high = high - np.where(a < 0, y, 0) - np.where(b < 0, x, 0)
-    return high.view(a.dtype)
+    return np.where(by < bits, a << np.minimum(by, bits - 1).astype(a.dtype), 0).astype(a.dtype)
+
+
+def _shr(a: Array, by: Array) -> Array:
+    """What moves in is the sign of a signed integer, and zeros otherwise."""
+    bits = 8 * a.itemsize
+    moved: Array = a >> np.minimum(by, bits - 1).astype(a.dtype)
+    if a.dtype.kind == "u":
+        moved = np.where(by < bits, moved, 0).astype(a.dtype)
+    return moved

@@ -1,15 +1,14 @@
 """What each PTX instruction computes, on arrays; the manual is "PTX ISA", chapter 9.7.
 
-An instruction that is not listed with exactly these modifiers is refused: ``.ftz`` and ``.approx``
-mean other bits, and so may a multiply or an add that does not say ``.rn``, which an assembler is
-free to fuse.
+Those that the kernels consist of. An instruction that is not listed with exactly these modifiers is
+refused: ``.ftz`` and ``.approx`` mean other bits, and so may a multiply or an add that does not say
+``.rn``, which an assembler is free to fuse.
 """
 
 from __future__ import annotations
 
 from functools import cache
 
-from ptx.bitwise import bitwise
 from ptx.conversions import conversions
 from ptx.family import Operation
 from ptx.floats import floats
@@ -26,7 +25,7 @@ def operation(opcode: str) -> Operation:
     Raises:
         PtxError: when it is not known.
     """
-    for family in (floats, integers, bitwise, conversions):
+    for family in (floats, integers, conversions):
         if found := family.find(opcode):
             return found
     raise PtxError(f"instruction not known: {opcode}")

@@ -12,8 +12,7 @@ __all__ = ["BITS", "Address", "Instruction", "Kernel", "Operand", "PtxError", "p
 # Width of each type that an instruction may name.
 BITS = {
     **{f"{kind}{bits}": bits for kind in "bus" for bits in (8, 16, 32, 64)},
-    **{"pred": 1, "f16": 16, "bf16": 16, "f32": 32, "f64": 64},
-    **{"f16x2": 32, "bf16x2": 32, "f32x2": 64},
+    **{"pred": 1, "f32": 32, "f64": 64, "f32x2": 64},
 }
 
 
