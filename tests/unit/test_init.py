@@ -334,6 +334,22 @@ def test_numbers_that_are_not_finite_are_refused(value):
             call(torch.empty(3, 3))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e39])
+@pytest.mark.parametrize("size", [3, 300], ids=["small", "large"])
+def test_structures_refuse_what_float32_takes_for_infinity(size, value):
+    """Before a number is taken or written: an infinite gain would make a matrix of NaN."""
+    tensor, state = torch.zeros(size, size), torch.get_rng_state()
+    for call in (
+        lambda: init.orthogonal_(tensor, value),
+        lambda: init.orthogonal_(tensor.to(torch.bfloat16), value),
+        lambda: init.sparse_(tensor, 0.5, value),
+    ):
+        with pytest.raises(RuntimeError, match="finite"):
+            call()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not tensor.any()
+
+
 @pytest.mark.parametrize("sparsity", [-0.1, 1.5])
 def test_sparsity_is_a_share(sparsity):
     with pytest.raises(ValueError, match="share of zeros"):

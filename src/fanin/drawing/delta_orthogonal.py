@@ -22,6 +22,7 @@ def draw_delta_orthogonal(fill: DeltaOrthogonal, key: Key, region: Region, out: 
     nothing.
 
     Raises:
+        ArgumentError: for a gain that is not finite in the arithmetic.
         DtypeError: when the tensor holds no random numbers.
         LayoutError: when the tensor is no kernel, or has more input than output channels.
 
@@ -40,7 +41,7 @@ def draw_delta_orthogonal(fill: DeltaOrthogonal, key: Key, region: Region, out: 
             f"channels. Got {shape[0]} from {shape[1]} for shape {shape}. Use orthogonal(), or "
             "widen the layer."
         )
-    compute_dtype(out.dtype)  # refuses before anything is written
+    compute_dtype(out.dtype, fill.gain)  # refuses before anything is written
     out.zero_()
     tap = centre_tap(region, out, first_kernel_dim)
     if tap is not None:

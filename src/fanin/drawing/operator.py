@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 
 from fanin.drawing.dispatch import draw
 from fanin.drawing.elementwise import law_of
+from fanin.drawing.orthogonal import compute_dtype
 from fanin.errors import DtypeError, FaninError
 from fanin.fills import Fill, Normal, Orthogonal, Sparse, TruncNormal, Uniform, derived
 from fanin.geometry import Region, local_tensor
@@ -58,8 +59,11 @@ def checked_fill(name: str, numbers: Sequence[float], dtype: torch.dtype) -> Fil
             f"{name}: random numbers need a floating-point or complex tensor. Got {dtype}. "
             "Fill a float32 tensor, then convert it."
         )
-    elementwise = fill if isinstance(fill, (Uniform, Normal, TruncNormal)) else Normal()
-    law_of(elementwise, dtype.to_real(), parts=2 if dtype.is_complex and name != "uniform" else 1)
+    if isinstance(fill, Orthogonal):
+        compute_dtype(dtype, fill.gain)
+    else:
+        drawn = Normal(0.0, fill.std) if isinstance(fill, Sparse) else fill
+        law_of(drawn, dtype.to_real(), parts=2 if dtype.is_complex and name != "uniform" else 1)
     return fill
 
 
@@ -80,16 +84,12 @@ def draw_whole(name: str, fill: Fill, key: Key, out: Tensor) -> None:
         draw(fill, key, Region.of(out), out)
 
 
-# A graph that a compiler captured would repeat the key of its capture. Older releases of torch do
-# not know the second tag.
-_TAGS = ("nondeterministic_seeded", "cudagraph_unsafe")
-
-
+# The second tag: a graph that a compiler captured would repeat the key of its capture.
 @torch.library.custom_op(
     "fanin::fill_",
     mutates_args=("out",),
     schema="(Tensor(a!) out, str name, float[] numbers, Generator? generator=None) -> ()",
-    tags=tuple(getattr(torch.Tag, tag) for tag in _TAGS if hasattr(torch.Tag, tag)),
+    tags=(torch.Tag.nondeterministic_seeded, torch.Tag.cudagraph_unsafe),
 )
 def fill_(
     out: Tensor, name: str, numbers: Sequence[float], generator: Generator | None = None

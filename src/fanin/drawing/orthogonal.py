@@ -23,6 +23,7 @@ from fanin.errors import LayoutError
 from fanin.fills import Orthogonal
 from fanin.geometry import Region
 from fanin.stream import Key
+from fanin.stream.laws import require_finite
 from fanin.stream.narrow import FORMATS, float_format
 
 __all__ = ["compute_dtype", "draw_orthogonal", "fill_plain_matrix"]
@@ -37,6 +38,7 @@ def draw_orthogonal(fill: Orthogonal, key: Key, region: Region, out: Tensor) -> 
     Computed in float32 or better (complex64 for complex) and rounded once.
 
     Raises:
+        ArgumentError: for a gain that is not finite in the arithmetic.
         DtypeError: when the tensor holds no random numbers.
         LayoutError: when no column dim follows the batch and row dims.
     """
@@ -47,7 +49,7 @@ def draw_orthogonal(fill: Orthogonal, key: Key, region: Region, out: Tensor) -> 
             f"{fill.batch_dims} batch dims. Got shape {region.shape}. Match it with another "
             "initializer, or state its batch and row dims."
         )
-    dtype = compute_dtype(out.dtype)
+    dtype = compute_dtype(out.dtype, fill.gain)
     if region.numel == 0:
         return
     device = drawing_device(out)
@@ -88,18 +90,22 @@ def fill_plain_matrix(gain: float, key: Key, tensor: Tensor) -> None:
     increment_version(tensor)
 
 
-def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+def compute_dtype(dtype: torch.dtype, gain: float) -> torch.dtype:
     """What a tensor of this dtype is computed in: float32 or better, complex64 or better.
 
     Raises:
+        ArgumentError: for a gain that is not finite there.
         DtypeError: for a dtype that holds no random numbers.
     """
     if dtype.is_complex:
-        return torch.promote_types(dtype, torch.complex64)
-    if dtype in (torch.float32, torch.float64):
-        return dtype
-    float_format(dtype)
-    return torch.float32
+        computed = torch.promote_types(dtype, torch.complex64)
+    elif dtype in (torch.float32, torch.float64):
+        computed = dtype
+    else:
+        float_format(dtype)
+        computed = torch.float32
+    require_finite("orthogonal", computed.to_real(), gain=gain)
+    return computed
 
 
 def _draw_tall(vectors: Vectors, rows: Tensor, columns: Tensor, gain: float, out: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -9,16 +10,19 @@ import torch
 
 __all__ = ["exact_products"]
 
+# Of threads that change the setting: another one would take the change for what the user set.
+_turns = threading.RLock()
+
 
 @contextmanager
 def exact_products(device: torch.device) -> Iterator[None]:
-    """Products of float32 on this device without TF32, whose errors are a thousand times larger.
+    """Products of float32 on this device without TF32 or bfloat16, whose errors are far larger.
 
     That setting is torch's, for the whole process. What it was comes back afterwards; what followed
     torch's setting for all products follows it again. Autocast is off meanwhile: in its narrow
     dtypes some of the operations do not even exist.
     """
-    with _without_autocast(device), _without_tf32(device):
+    with _without_autocast(device), _in_float32(device):
         yield
 
 
@@ -29,20 +33,21 @@ def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
 
 
 @contextmanager
-def _without_tf32(device: torch.device) -> Iterator[None]:
-    if device.type != "cuda":
+def _in_float32(device: torch.device) -> Iterator[None]:
+    backend = {"cpu": torch.backends.mkldnn, "cuda": torch.backends.cuda}.get(device.type)
+    if backend is None:
         yield
         return
-    settings = torch.backends.cuda.matmul
-    # Once the newer name was set, torch refuses to read the older one.
-    is_newer = hasattr(settings, "fp32_precision")
-    name, exact = ("fp32_precision", "ieee") if is_newer else ("allow_tf32", False)
-    before = getattr(settings, name)
-    setattr(settings, name, exact)
-    try:
-        yield
-    finally:
-        if is_newer:
-            settings.fp32_precision = "none"  # whatever is set for all products
-        if getattr(settings, name) != before:
-            setattr(settings, name, before)
+    settings = backend.matmul
+    with _turns:
+        before = settings.fp32_precision
+        if before not in ("none", "ieee"):
+            settings.fp32_precision = "ieee"
+            try:
+                yield
+            finally:
+                settings.fp32_precision = "none"  # whatever is set for all products
+                if settings.fp32_precision != before:
+                    settings.fp32_precision = before
+            return
+    yield

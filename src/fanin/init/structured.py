@@ -104,6 +104,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
 
     Raises:
         LayoutError: fewer than two dims.
+        ArgumentError: ``gain`` is not finite in the arithmetic (also a RuntimeError).
         DtypeError: for integers (also a NotImplementedError).
 
     Example:

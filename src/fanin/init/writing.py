@@ -13,7 +13,7 @@ from fanin.drawing.dispatch import draw
 from fanin.drawing.elementwise import fill_plain
 from fanin.drawing.householder import is_small
 from fanin.drawing.operator import checked_fill, draw_whole, fill_
-from fanin.drawing.orthogonal import fill_plain_matrix
+from fanin.drawing.orthogonal import compute_dtype, fill_plain_matrix
 from fanin.drawing.targets import (
     check_vmap_randomness,
     check_writable,
@@ -49,6 +49,10 @@ def write_orthogonal(tensor: Tensor, gain: float, generator: Generator | None) -
     """`write`, without its overhead where memory is all there is to a small matrix."""
     if not _is_only_memory(tensor) or not is_small(tensor.numel(), tensor.dtype, tensor.device):
         return write(tensor, "orthogonal", (gain, 0.0), generator)
+    try:
+        compute_dtype(tensor.dtype, gain)
+    except ArgumentError as error:
+        raise as_torch(error) from None
     fill_plain_matrix(gain, Key.from_generator(generator), tensor)
     return tensor
 

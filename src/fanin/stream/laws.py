@@ -23,6 +23,7 @@ __all__ = [
     "Law",
     "derived",
     "normal_law",
+    "require_finite",
     "truncated_law",
     "uniform_law",
 ]
@@ -84,7 +85,7 @@ def uniform_law(low: float, high: float, dtype: torch.dtype) -> Law:
 def normal_law(mean: float, std: float, dtype: torch.dtype) -> Law:
     """``mean + std·z``."""
     _grid(dtype)
-    _require_finite("normal", dtype, mean=mean, std=std)
+    require_finite("normal", dtype, mean=mean, std=std)
     return Law(NORMAL, dtype, mean + 0.0, std)
 
 
@@ -94,12 +95,12 @@ def truncated_law(mean: float, std: float, low: float, high: float, dtype: torch
     if not low <= high:
         raise ArgumentError(f"trunc_normal: low <= high. Got [{low}, {high}].")
     if low == high:
-        _require_finite("trunc_normal", dtype, low=low)
+        require_finite("trunc_normal", dtype, low=low)
         return Law(NORMAL, dtype, low + 0.0, 0.0)
     lowest, highest = _smallest_at_least(low, dtype), _largest_at_most(high, dtype)
     _require_a_value("trunc_normal", f"[{low}, {high}]", lowest, highest, dtype)
     if std == 0:
-        _require_finite("trunc_normal", dtype, mean=mean)
+        require_finite("trunc_normal", dtype, mean=mean)
         return Law(NORMAL, dtype, min(max(mean, low), high) + 0.0, 0.0, lowest, highest)
     alpha, beta = (low - mean) / std, (high - mean) / std
     if max(alpha, -beta) > FARTHEST_BOUND:
@@ -108,9 +109,9 @@ def truncated_law(mean: float, std: float, low: float, high: float, dtype: torch
             f"Got [{low}, {high}] for mean={mean}, std={std}. Move the mean or widen the bounds."
         )
     if beta - alpha < _narrowest(dtype):
-        _require_finite("trunc_normal", dtype, low=low, **{"high - low": high - low})
+        require_finite("trunc_normal", dtype, low=low, **{"high - low": high - low})
         return Law(UNIFORM, dtype, low + 0.0, high - low, lowest, highest)
-    _require_finite("trunc_normal", dtype, mean=mean, std=std)
+    require_finite("trunc_normal", dtype, mean=mean, std=std)
     lower, upper = derived(_tail(-alpha)), derived(_tail(beta))
     mass = derived(_mass_between(alpha, beta))
     steps = 2**64 if dtype == torch.float64 else 2**32
@@ -129,8 +130,12 @@ def _narrowest(dtype: torch.dtype) -> float:
     return 2.0**-45 if dtype == torch.float64 else 2.0**-16
 
 
-def _require_finite(what: str, dtype: torch.dtype, **numbers: float) -> None:
-    """Refuse a number that the arithmetic would take for infinity: ``inf·0`` is NaN."""
+def require_finite(what: str, dtype: torch.dtype, **numbers: float) -> None:
+    """Refuse a number that the arithmetic would take for infinity: ``inf·0`` is NaN.
+
+    Raises:
+        ArgumentError: for it.
+    """
     largest = torch.finfo(torch.float64 if dtype == torch.float64 else torch.float32).max
     for name, value in numbers.items():
         if not abs(value) <= largest:

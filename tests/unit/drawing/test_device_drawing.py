@@ -6,6 +6,7 @@ there, or had to wait for a value, is an error. Indices stay on the CPU until th
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
@@ -116,43 +117,76 @@ def test_a_copy_and_an_assigned_number_would_be_seen() -> None:
         out[1] = 1.0
 
 
-@pytest.fixture
-def precision() -> Iterator[Any]:
-    settings = torch.backends.cuda.matmul
+@pytest.fixture(params=["cuda", "cpu"])
+def precision(request) -> Iterator[tuple[torch.device, Any]]:
+    """A device, and torch's setting for matrix products there."""
+    settings = {"cuda": torch.backends.cuda, "cpu": torch.backends.mkldnn}[request.param].matmul
     before = settings.fp32_precision
-    yield settings
+    yield torch.device(request.param), settings
     settings.fp32_precision = before
 
 
 @pytest.mark.parametrize("before", ["none", "tf32", "ieee"])
 def test_products_are_exact_and_the_setting_comes_back(before: str, precision) -> None:
-    precision.fp32_precision = before
-    with exact_products(torch.device("cuda", 0)):
-        assert precision.fp32_precision == "ieee"
-    assert precision.fp32_precision == before
-    with exact_products(torch.device("cpu")):
-        assert precision.fp32_precision == before
+    device, settings = precision
+    settings.fp32_precision = before
+    with exact_products(device):
+        assert settings.fp32_precision in ("none", "ieee")
+    assert settings.fp32_precision == before
+    with exact_products(torch.device("meta")):
+        assert settings.fp32_precision == before
 
 
 def test_products_follow_what_is_set_for_all_as_they_did(precision) -> None:
+    device, settings = precision
     everywhere = torch.backends.fp32_precision
-    precision.fp32_precision = "none"
+    settings.fp32_precision = "none"
     try:
         torch.backends.fp32_precision = "tf32"
-        with exact_products(torch.device("cuda", 0)):
-            assert precision.fp32_precision == "ieee"
-        assert precision.fp32_precision == "tf32"
+        with exact_products(device):
+            assert settings.fp32_precision == "ieee"
+        assert settings.fp32_precision == "tf32"
         torch.backends.fp32_precision = "ieee"
-        assert precision.fp32_precision == "ieee"
+        assert settings.fp32_precision == "ieee"
     finally:
         torch.backends.fp32_precision = everywhere
 
 
-def test_products_are_exact_on_releases_with_the_older_setting(monkeypatch) -> None:
-    class Older:
-        allow_tf32 = True
+def test_threads_change_the_setting_one_after_another(precision) -> None:
+    """Else the second would find, and bring back, what the first one made of it."""
+    device, settings = precision
+    settings.fp32_precision = "tf32"
+    seen = []
 
-    monkeypatch.setattr(torch.backends.cuda, "matmul", Older())
-    with exact_products(torch.device("cuda", 0)):
-        assert not torch.backends.cuda.matmul.allow_tf32
-    assert torch.backends.cuda.matmul.allow_tf32
+    def look() -> None:
+        with exact_products(device):
+            seen.append(settings.fp32_precision)
+
+    with exact_products(device):
+        other = threading.Thread(target=look)
+        other.start()
+        other.join(0.05)
+        assert not seen
+    other.join()
+    assert seen == ["ieee"]
+    assert settings.fp32_precision == "tf32"
+
+
+@pytest.mark.parametrize("precision", ["cpu"], indirect=True)
+def test_no_product_of_an_orthogonal_matrix_is_of_bfloat16(precision) -> None:
+    """Whatever the user allows other products: a CPU with the instructions would use them."""
+    _, settings = precision
+    settings.fp32_precision = "bf16"
+    seen = set()
+
+    class _Products(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func in (torch.ops.aten.mm.default, torch.ops.aten.addmm_.default):
+                seen.add(settings.fp32_precision)
+            return func(*args, **(kwargs or {}))
+
+    for shard in SHARDS.values():
+        region = shard((300, 200))
+        with _Products():
+            draw_orthogonal(fills.Orthogonal(), KEY, region, torch.empty(region.local_shape))
+    assert seen == {"ieee"}

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanin.drawing.indices import _FEW, _progressions, beside
+from fanin.errors import ArgumentError
 
 META = torch.device("meta")
+SQUARES = torch.arange(2 * _FEW + 2) ** 2
 
 
 @given(st.lists(st.integers(0, 40), max_size=30))
@@ -39,9 +41,14 @@ def test_a_shard_is_a_few_numbers(numbers, spaced) -> None:
 
 
 def test_indices_in_no_order_are_sent() -> None:
-    squares = torch.arange(2 * _FEW + 2) ** 2
-    assert _progressions(squares) is None
-    assert beside(squares, META).shape == squares.shape
+    assert _progressions(SQUARES) is None
+    assert beside(SQUARES, META).shape == SQUARES.shape
+
+
+def test_a_captured_graph_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with pytest.raises(ArgumentError, match=r"cannot copy indices.* Got 66 indices of more than"):
+        beside(SQUARES, torch.device("cuda", 0))
 
 
 def test_on_the_cpu_they_are_there() -> None:

@@ -7,7 +7,7 @@ import torch
 
 from fanin.drawing import draw, householder
 from fanin.drawing.orthogonal import draw_orthogonal, fill_plain_matrix
-from fanin.errors import DtypeError, LayoutError
+from fanin.errors import ArgumentError, DtypeError, LayoutError
 from fanin.fills import DeltaOrthogonal, Normal, Orthogonal
 from fanin.geometry import Region
 from fanin.stream import Key
@@ -255,6 +255,17 @@ def test_narrow_dtypes_are_float32_rounded_once(dtype):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float8_e5m2, torch.float8_e4m3fn])
 def test_a_gain_beyond_the_dtype_saturates(dtype):
     assert drawn((4, 4), Orthogonal(1e9), dtype=dtype).float().isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("fill", "shape"), [(Orthogonal(1e39), (4, 4)), (DeltaOrthogonal(1e39), (4, 4, 3))]
+)
+def test_a_gain_beyond_the_arithmetic_is_refused_before_anything_is_written(fill, shape):
+    out = torch.ones(shape)
+    with pytest.raises(ArgumentError, match=r"gain must be finite .* Got gain=1e\+39 for float32"):
+        draw(fill, KEY, Region.whole(shape), out)
+    assert (out == 1).all()
+    assert drawn(shape, fill, dtype=torch.float64).isfinite().all()
 
 
 @pytest.mark.parametrize(
