@@ -40,11 +40,11 @@ $(VENV)/demo.stamp: $(BUILD_INPUTS)
 	touch $@
 
 $(VENV)/test.stamp: $(VENV)/demo.stamp
-	$(PIP) --editable '.[test,test-gpu]'
+	$(PIP) --editable '.[test,gpu]'
 	touch $@
 
 $(VENV)/check.stamp: $(VENV)/test.stamp
-	$(PIP) --editable '.[test,test-gpu,check]'
+	$(PIP) --editable '.[test,gpu,check]'
 	touch $@
 
 # Built anew for this environment, so that it leaves the editable one alone.

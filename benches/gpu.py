@@ -7,7 +7,8 @@ their turn; a round before is not timed. The device is kept busy until the host 
 it, so that no time in which it waits for the host is counted. ``of fill_`` is the rate of memory
 written next to that of ``fill_``. Models: from meta to values on the card; the time of the clock
 for all of `initialize`, and of `Plan.apply` the time that the host takes to launch it and that of
-the device. What was written is compared with the CPU's bits outside of the timed part.
+the device. Outside of the timed part fills are compared with the CPU's bits, and the columns of
+matrices are found orthonormal.
 """
 
 from __future__ import annotations
