@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fanin.errors import ArgumentError, PlanError
+from fanin.gains.elementwise import apart
 from fanin.model import buffers, sites
 from fanin.model.construction import infer_shapes, materialize
 from fanin.model.construction.meta_copy import meta_copy
@@ -215,9 +216,10 @@ def _seeded(seed: int | None) -> Iterator[int]:
             "plan: processes that share a model share a seed. Got seed=None with an initialized "
             "process group. Pass the same seed= on every rank."
         )
-    before = torch.get_rng_state()
+    # Apart from fake tensors and other modes of the caller.
+    before, bits = apart(lambda: (torch.get_rng_state(), generator_bits()), keep_rng=False)
     try:
-        yield generator_bits(None)
+        yield bits
     except BaseException:
-        torch.set_rng_state(before)
+        apart(lambda: torch.set_rng_state(before), keep_rng=False)
         raise

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.optim.swa_utils import AveragedModel
 
 import fanin
@@ -83,6 +84,21 @@ def test_a_refusal_leaves_torchs_generator_alone(call: Callable[..., object]) ->
     with pytest.raises(PlanError, match="needs a rule"):
         call(model, {"a.weight": zeros()})
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("recipe", ["kaiming", "orthogonal", "torch_default"])
+def test_fake_tensors_go_through_the_motions(recipe: str) -> None:
+    """As in an estimate of what a job needs of memory, made from its own code."""
+    torch.manual_seed(0)
+    real = net()
+    torch.manual_seed(0)
+    with FakeTensorMode():
+        layer = nn.utils.parametrizations.weight_norm(nn.Linear(8, 8))
+        model = nn.Sequential(nn.Embedding(4, 8, padding_idx=0), layer)
+        made = fanin.initialize(model, recipe)
+        assert "8×8" in str(made.table(model))
+    torch.manual_seed(0)
+    assert fanin.plan(real, recipe).seed == made.seed
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64])

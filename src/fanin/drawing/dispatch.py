@@ -16,7 +16,13 @@ from fanin.drawing.functions import draw_from_function, draw_mapped
 from fanin.drawing.orthogonal import draw_orthogonal
 from fanin.drawing.sparse import draw_sparse
 from fanin.drawing.structured import draw_constant, draw_dirac, draw_eye
-from fanin.drawing.targets import check_writable, drawing_device, is_plain, is_reachable
+from fanin.drawing.targets import (
+    check_writable,
+    drawing_device,
+    has_numbers,
+    is_plain,
+    is_reachable,
+)
 from fanin.errors import ArgumentError
 from fanin.geometry import Region, is_dtensor, local_tensor
 from fanin.stream import Key
@@ -49,8 +55,8 @@ def draw(fill: fills.Fill, key: Key, region: Region, out: Tensor) -> None:
         key: the stream of this parameter.
         region: which elements of the logical tensor ``out`` holds.
         out: a tensor of shape ``region.local_shape``: any floating-point or complex dtype, any
-            device, any strides. A meta tensor has nothing to write. Of a DTensor it is the local
-            tensor that is written, and no other process takes part.
+            device, any strides. A meta or fake tensor has nothing to write. Of a DTensor it is the
+            local tensor that is written, and no other process takes part.
 
     Raises:
         ArgumentError: when the shape is not the region's.
@@ -74,7 +80,7 @@ def draw(fill: fills.Fill, key: Key, region: Region, out: Tensor) -> None:
             f"draw: the tensor's shape is the region's local shape. Got {tuple(out.shape)} for a "
             f"region of {region.local_shape}."
         )
-    if out.is_meta:
+    if not has_numbers(out):
         return
     check_writable(fill.name, out)
     with torch.no_grad():

@@ -22,6 +22,7 @@ __all__ = [
     "check_whole",
     "check_writable",
     "drawing_device",
+    "has_numbers",
     "is_plain",
     "is_reachable",
     "needs_dispatcher",
@@ -48,6 +49,13 @@ def is_reachable(tensor: Tensor) -> bool:
 def drawing_device(tensor: Tensor) -> torch.device:
     """Where numbers for this tensor are drawn: on its own device, or else on the CPU."""
     return tensor.device if stream.draws_on(tensor.device) else torch.device("cpu")
+
+
+def has_numbers(tensor: Tensor) -> bool:
+    """False for meta tensors, and for fake ones: their storage is on meta whatever they say."""
+    if type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__:
+        return not tensor.is_meta
+    return tensor.untyped_storage().device.type != "meta"
 
 
 def _is_memory(tensor: Tensor) -> bool:

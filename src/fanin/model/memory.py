@@ -10,14 +10,14 @@ from operator import attrgetter
 import torch
 from torch import Tensor, nn
 
+from fanin.drawing.targets import has_numbers
+
 __all__ = ["address", "shared"]
 
 
 def address(tensor: Tensor) -> int | None:
     """Where the first element lies; None where there is no memory of its own to compare."""
-    if tensor.layout != torch.strided or tensor.device.type == "meta":
-        return None
-    if nn.parameter.is_lazy(tensor):
+    if nn.parameter.is_lazy(tensor) or tensor.layout != torch.strided or not has_numbers(tensor):
         return None
     try:
         return (tensor.data_ptr() or None) if tensor.numel() else None

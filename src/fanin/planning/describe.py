@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from fanin.drawing.targets import has_numbers
 from fanin.errors import UnknownNameError, one_of
 from fanin.fills import (
     Constant,
@@ -133,7 +134,7 @@ def observed_std(tensor: torch.Tensor) -> float:
     if not is_lazy(tensor) and tensor.is_complex():
         parts = torch.view_as_real(tensor.detach().resolve_conj())
         return math.hypot(observed_std(parts[..., 0]), observed_std(parts[..., 1]))
-    if is_lazy(tensor) or tensor.is_meta or not tensor.numel() or tensor.is_quantized:
+    if is_lazy(tensor) or not has_numbers(tensor) or not tensor.numel() or tensor.is_quantized:
         return math.nan
     values = tensor.detach().reshape(-1)
     shift = values[:1].double()  # sums stay small, and a constant's std is exactly 0

@@ -14,6 +14,7 @@ from torch.nn.utils.parametrize import ParametrizationList, type_before_parametr
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from fanin.drawing.targets import has_numbers
 from fanin.errors import PlanError
 from fanin.model.parametrized.hooks import Hooked
 from fanin.model.parametrized.registered import Registered
@@ -204,7 +205,7 @@ class Parametrized:
             return self._sentence(
                 f"the weight holds {_form(read)}", _form(value), "Give it a value like that"
             )
-        if not value.numel():
+        if not value.numel() or not has_numbers(value):
             return ""
         if self.note:
             read = read * (torch.linalg.vector_norm(value) / torch.linalg.vector_norm(read))
