@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from fanin.flow.meanfield import mean_field as mean_field
     from fanin.flow.meanfield import phase_diagram as phase_diagram
     from fanin.flow.moments import Prediction as Prediction
-    from fanin.model.inspection import inspect as inspect
+    from fanin.model.inspection.inspect import inspect as inspect
     from fanin.planning.predicting import predict as predict
     from fanin.probing import SignalReport as SignalReport
     from fanin.probing.feature_maps import feature_maps as feature_maps
