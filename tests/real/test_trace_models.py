@@ -160,3 +160,15 @@ def test_a_gate() -> None:
     assert found.followed_by("gate.weight") == ("sigmoid",)
     assert found.followed_by("heads") == ("mul",)
     assert [operation.name for operation in found.users("heads")] == ["einsum"]
+
+
+def test_a_model_that_has_run_is_traced_like_one_that_has_not() -> None:
+    """Its decoder gets the states that hooks collect, which transformers sets at the first run."""
+    sizes: dict[str, Any] = {"hidden_sizes": [8, 16, 16, 16], "depths": [1, 1, 1, 1]}
+    config = transformers.SegformerConfig(**sizes, decoder_hidden_size=16)
+    model, x = transformers.SegformerForSemanticSegmentation(config), torch.randn(2, 3, 64, 64)
+    before = trace(model, x)
+    model(x)
+    after = trace(model, x)
+    assert [each.name for each in after.operations] == [each.name for each in before.operations]
+    assert after.notes == before.notes

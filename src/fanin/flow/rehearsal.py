@@ -126,7 +126,7 @@ class Rehearsal:
         }
         hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
         old = [hook for hook in hooks if _computes_weight(hook)]
-        if len(old) < len(hooks):
+        if len(old) < sum(not _collects(hook) for hook in hooks):
             self.recorder.notes[f"The hooks of {name or 'the model'!r} do not run."] = None
         _clear_hooks(module)
         module.register_forward_pre_hook(partial(self._enter, name, old, computed))
@@ -208,9 +208,16 @@ def _computes_weight(hook: object) -> bool:
     return isinstance(hook, WeightNorm | SpectralNorm)
 
 
+def _collects(hook: object) -> bool:
+    """Whether it is one of transformers', by which models come to the states of their layers."""
+    return getattr(hook, "__module__", None) == "transformers.utils.output_capturing"
+
+
 def _clear_hooks(module: nn.Module) -> None:
-    for hooks in _HOOKS:
-        getattr(module, hooks).clear()
+    for attribute in _HOOKS:
+        hooks = getattr(module, attribute)
+        for key in [key for key, hook in hooks.items() if not _collects(hook)]:
+            del hooks[key]
 
 
 def named_tensors(inputs: object) -> Iterator[tuple[str, Tensor]]:

@@ -90,7 +90,7 @@ _Branch: TypeAlias = "tuple[Value, Value, list[Operation]]"  # its skip, itself,
 
 def _branches(trace: Trace, summands: Sequence[Value]) -> list[_Branch]:
     """The operands that were computed from another one, the same for all, or from its source."""
-    ways = [_computed_from(trace, trace.roles.origin(skip), skip, summands) for skip in summands]
+    ways = [_computed_from(trace, [*trace.roles.origins(x)], x, summands) for x in summands]
     most = max(ways, key=len, default=[])
     if most:
         return most
@@ -100,7 +100,7 @@ def _branches(trace: Trace, summands: Sequence[Value]) -> list[_Branch]:
         if start is not None and deeper:
             found = [
                 each
-                for each in _computed_from(trace, start, skip, deeper)
+                for each in _computed_from(trace, [start], skip, deeper)
                 if sum(_is_map(trace, step) for step in each[2]) > 1
                 and _is_all_from(trace, each[1], start)
             ]
@@ -110,12 +110,13 @@ def _branches(trace: Trace, summands: Sequence[Value]) -> list[_Branch]:
 
 
 def _computed_from(
-    trace: Trace, start: Value, skip: Value, summands: Sequence[Value]
+    trace: Trace, starts: Sequence[Value], skip: Value, summands: Sequence[Value]
 ) -> list[_Branch]:
-    """The summands beside ``skip`` that were computed from a value with parameters."""
+    """The summands beside ``skip`` that were computed, with parameters, from the first start."""
     found = []
     for branch in summands:
-        if branch is not skip and branch is not start and _is_from(trace, branch, start):
+        start = next((each for each in starts if _is_from(trace, branch, each)), branch)
+        if branch is not skip and branch is not start:
             inside = _between(trace, start, branch)
             if _parameters(trace, inside):
                 found.append((skip, branch, inside))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -47,11 +48,12 @@ class Roles:
         """The signals that an operation takes."""
         return [value for value in operation.inputs if value in self.signals]
 
-    def origin(self, value: Value) -> Value:
-        """Where a signal comes from that was only rearranged, cast, dropped out or scaled.
+    def origins(self, value: Value) -> Iterator[Value]:
+        """A signal, and before it those that were only rearranged, cast, dropped out or scaled.
 
-        One step of a sequence is a signal of its own.
+        One step of a sequence is a signal of its own, and so is what indices pick.
         """
+        yield value
         while (made := self._trace.producer(value)) is not None:
             signals = self.signals_of(made)
             if len(signals) != 1 or not (made.name in ARRANGES or is_scaling(made, self)):
@@ -59,7 +61,9 @@ class Roles:
             if made.name in PIECES and len(value.shape) < len(signals[0].shape):
                 break
             value = signals[0]
-        return value
+            if not (value.dtype.is_floating_point or value.dtype.is_complex):
+                break
+            yield value
 
     @cached_property
     def ancestors(self) -> dict[Value, int]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fanin.fills import derived
 from fanin.flow import Operation, Trace, Value
 from fanin.flow.moments import Forward, Incoming, ParameterMoments
+from fanin.flow.moments.calling import on_cpu
 from fanin.flow.residuals import Residual, scaled_end, weights_of
 from fanin.flow.roles import LINEAR_MAPS
 from fanin.flow.structure import following
@@ -50,12 +51,13 @@ class Solver:
         steps = {name: step for step in made for name in step.names}
         biases = _biases(trace)
         known = _known_buffers(model)
-        walk = first = _Walk(self, trace, steps, biases, known)
-        found = {**aims(first.forward.finish(), biases), **score_aims(first.forward)}
-        ways = first.measured_ways()
-        if found or ways:
-            walk = _Walk(self, trace, steps, biases, known, found, ways)
-            walk.forward.finish()
+        with on_cpu():
+            walk = first = _Walk(self, trace, steps, biases, known)
+            found = {**aims(first.forward.finish(), biases), **score_aims(first.forward)}
+            ways = first.measured_ways()
+            if found or ways:
+                walk = _Walk(self, trace, steps, biases, known, found, ways)
+                walk.forward.finish()
         return Derivation((*general, *walk.rules), tuple(walk.forward.notes))
 
 
@@ -77,7 +79,12 @@ def _general_rules(trace: Trace) -> tuple[Rule, ...]:
         rule(kind, ones(), parameter=name, part="f", label="forget gate")
         for kind, name in ((nn.LSTM, "bias_ih_*"), (nn.LSTMCell, "bias_ih"))
     ]
-    return (rule("**", raw, label="no layout", optional=True), *lecun().rules, *forget)
+    return (rule(_is_parameter, raw, label="raw parameter"), *lecun().rules, *forget)
+
+
+def _is_parameter(site: Site) -> bool:
+    """Whether a value may be chosen: a buffer without values had some that were computed."""
+    return not site.is_buffer
 
 
 def _biases(trace: Trace) -> dict[str, str]:

@@ -102,6 +102,32 @@ def test_other_sums_are_none(function: Callable[[nn.ModuleDict, Tensor], Tensor]
     assert ends(found(function, 4, 3, 8)) == []
 
 
+def rotated(m: nn.ModuleDict, x: Tensor) -> Tensor:
+    """Positions, behind a norm with a scale: both operands have it in them."""
+    q = F.layer_norm(m["a"](x), (8,)) * m["b"].get_parameter("bias")
+    turned = torch.cat((-q[..., 4:], q[..., :4]), -1)
+    return q * 0.6 + turned * 0.8
+
+
+def picked(m: nn.ModuleDict, x: Tensor) -> Tensor:
+    """A layer and its bias, each chosen by one index."""
+    at = m["stem"](x).argmax(-1)
+    rows = torch.einsum("bi,boi->bo", x, m["a"].get_parameter("weight").expand(8, 8, 8)[at])
+    return rows + m["b"].get_parameter("weight")[at]
+
+
+@pytest.mark.parametrize("function", [rotated, picked])
+def test_what_both_operands_share_is_no_branch(
+    function: Callable[[nn.ModuleDict, Tensor], Tensor],
+) -> None:
+    assert ends(found(function)) == []
+
+
+def test_a_skip_may_be_scaled() -> None:
+    traced = found(lambda m, x: (y := m["stem"](x)) * m["c"].get_parameter("bias") + m["a"](y))
+    assert ends(traced) == [(1, "parts.a.weight")]
+
+
 def test_a_sum_of_very_many_terms() -> None:
     traced = found(lambda m, x: sum((m["a"](x) for _ in range(300)), m["stem"](x)))
     assert ends(traced) == []

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fanin
+from fanin.errors import PlanError
 
 X = torch.empty(8, 64, device="meta")
 BLOCKS = 4
@@ -189,3 +190,30 @@ def test_comparisons_and_routes_have_no_slope() -> None:
 
     plan = fanin.plan(Routed(), "auto", seed=0, example_inputs=X)
     assert all(step.moments is not None for step in plan.steps)
+
+
+def test_where_new_tensors_are_by_default_is_no_matter() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GELU(), nn.Flatten(), nn.Linear(8 * 36, 4))
+    x = torch.empty(2, 3, 8, 8, device="meta")
+    made = fanin.plan(model, "auto", seed=0, example_inputs=x)
+    predicted = fanin.predict(model, made, x)
+    with torch.device("meta"):
+        assert fanin.plan(model, "auto", seed=0, example_inputs=x) == made
+        assert str(fanin.predict(model, made, x)) == str(predicted)
+
+
+def test_buffers_without_values_are_not_chosen() -> None:
+    class Turning(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("angles", torch.arange(8.0))
+            self.layer, self.scale = nn.Linear(8, 8), nn.Parameter(torch.ones(8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            turned: Tensor = self.layer(x) * self.scale * self.get_buffer("angles").cos()
+            return turned
+
+    with torch.device("meta"):
+        model, x = Turning(), torch.empty(4, 8)
+    with pytest.raises(PlanError, match=r"Got none for\n  angles  \(8,\) of Turning"):
+        fanin.plan(model, "auto", seed=0, example_inputs=x)

@@ -70,8 +70,10 @@ def reshaped(axes: Axes, shape: Sequence[int]) -> Axes:
     result = []
     for size in shape:
         taken: list[Atom] = []
-        while math.prod(atom.size for atom in taken) < size and pending:
-            taken.append(_next(pending, size // math.prod(atom.size for atom in taken)))
+        while (length := math.prod(atom.size for atom in taken)) < size and pending:
+            if size % length:
+                return _unmatched(axes, shape)
+            taken.append(_next(pending, size // length))
         if math.prod(atom.size for atom in taken) != size:
             return _unmatched(axes, shape)
         result.append(tuple(taken))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fanin.flow.graph import Operation, Value
 
-__all__ = ["argument", "arguments", "call", "filled", "is_random"]
+__all__ = ["argument", "arguments", "call", "filled", "is_random", "on_cpu"]
 
 _RANDOM = {
     *("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"),
@@ -26,11 +26,17 @@ def call(operation: Operation, tensors: Mapping[Value, Tensor | None]) -> tuple[
     args = [filled(each, tensors) for each in operation.args]
     kwargs = {name: filled(each, tensors) for name, each in operation.kwargs.items()}
     # Where it was recorded need not be where this runs.
-    if "device" in kwargs or _makes_tensors(operation):
+    if "device" in kwargs:
         kwargs["device"] = torch.device("cpu")
-    with torch.no_grad():
+    with torch.no_grad(), on_cpu():
         result = operation.function(*args, **kwargs)
     return tuple(_tensors(result))
+
+
+def on_cpu() -> AbstractContextManager[object]:
+    """New tensors are on the CPU inside, whatever `torch.set_default_device` or a context says."""
+    # A context costs every torch function some time: none where nothing else is said.
+    return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
 
 
 def filled(nested: Any, tensors: Mapping[Value, Tensor | None]) -> Any:
@@ -71,15 +77,6 @@ def argument(operation: Operation, position: int, *names: str, default: Any = No
         if name in operation.kwargs:
             return operation.kwargs[name]
     return default
-
-
-def _makes_tensors(operation: Operation) -> bool:
-    if operation.inputs:
-        return False
-    try:
-        return "device" in inspect.signature(operation.function).parameters
-    except (TypeError, ValueError):
-        return getattr(operation.function, "__module__", None) in ("torch", None)
 
 
 def _tensors(nested: Any) -> list[Tensor]:

@@ -17,14 +17,12 @@ from fanin.flow.moments.gradients import Pullback
 from fanin.flow.moments.measure import measured
 from fanin.flow.moments.moments import Incoming, Moments, ParameterMoments
 from fanin.flow.moments.rules import is_view, rule_for
-from fanin.flow.moments.state import State, layer_output, settled
+from fanin.flow.moments.state import KNOWN_ENTRIES, State, layer_output, settled
 from fanin.report import shape_text
 
 __all__ = ["Forward", "Scales"]
 
 Scales: TypeAlias = Callable[[str, Operation, Incoming], ParameterMoments]
-
-_KNOWN_ENTRIES = 1 << 22  # larger tensors are not computed, though they could be
 
 
 class Forward:
@@ -223,7 +221,7 @@ class Forward:
         """Do an operation on tensors that are known, as they are; False where it takes others."""
         if any(self._is_unknown(value, operation) for value in operation.inputs):
             return False
-        if sum(prod(value.shape) for value in operation.outputs) > _KNOWN_ENTRIES:
+        if sum(prod(value.shape) for value in operation.outputs) > KNOWN_ENTRIES:
             return False
         if not operation.outputs or is_random(operation):
             return False

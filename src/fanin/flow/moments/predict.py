@@ -11,6 +11,7 @@ from fanin.errors import ArgumentError
 from fanin.flow.graph import Operation, Trace, Value
 from fanin.flow.moments.axes import count
 from fanin.flow.moments.backward import backward
+from fanin.flow.moments.calling import on_cpu
 from fanin.flow.moments.forward import Forward
 from fanin.flow.moments.moments import Incoming, Moments, ParameterMoments
 from fanin.flow.moments.prediction import Predicted, Prediction
@@ -65,8 +66,9 @@ def predict(
             )
         return parameters[name]
 
-    forward = Forward(trace, scales, inputs=inputs, buffers=buffers).finish()
-    return prediction_of(forward, gradients=gradients)
+    with on_cpu():
+        forward = Forward(trace, scales, inputs=inputs, buffers=buffers).finish()
+        return prediction_of(forward, gradients=gradients)
 
 
 def prediction_of(forward: Forward, *, gradients: bool = True) -> Prediction:

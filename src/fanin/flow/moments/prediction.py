@@ -85,3 +85,5 @@ class Prediction:
 
     def __str__(self) -> str:
         return str(self.table())
+
+    __repr__ = __str__

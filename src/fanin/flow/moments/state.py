@@ -11,7 +11,9 @@ from fanin.flow.moments.expression import Expression, root
 from fanin.flow.moments.moments import Moments
 from fanin.flow.moments.noise import Noise
 
-__all__ = ["State", "layer_output"]
+__all__ = ["KNOWN_ENTRIES", "State", "layer_output"]
+
+KNOWN_ENTRIES = 1 << 22  # larger tensors are not computed, though they could be
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,7 +12,7 @@ from fanin.flow.moments.calling import argument
 from fanin.flow.moments.expression import root
 from fanin.flow.moments.measure import measured
 from fanin.flow.moments.rules.registry import rule
-from fanin.flow.moments.state import State
+from fanin.flow.moments.state import KNOWN_ENTRIES, State
 
 if TYPE_CHECKING:
     from fanin.flow.moments.forward import Forward
@@ -53,4 +53,5 @@ def _put(forward: Forward, operation: Operation, content: Any) -> None:
         content = known.moments.mean if known.data is None else known.data.item()
     data = torch.tensor(content, dtype=output.dtype).expand(output.shape)
     axes = of_parameter(output.shape)
-    forward.put(output, State(axes, root(measured(data, axes)), data=data))
+    kept = data if data.numel() <= KNOWN_ENTRIES else None
+    forward.put(output, State(axes, root(measured(data, axes)), data=kept))

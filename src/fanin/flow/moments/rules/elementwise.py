@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from fanin.flow.moments.axes import Axes, Role, blended, broadcast, raised
 from fanin.flow.moments.calling import argument, filled
 from fanin.flow.moments.expression import Expression, root
 from fanin.flow.moments.gradients import Pullback
+from fanin.flow.moments.moments import Moments
 from fanin.flow.moments.rules.registry import rule
 from fanin.flow.moments.rules.views import same
 from fanin.flow.moments.state import State
@@ -34,6 +36,14 @@ _NAMES = (
     *("softsign", "sqrt", "square", "sub", "tan", "tanh", "tanhshrink", "threshold", "true_divide"),
     *("truediv", "where", "masked_fill", "special_expit", "special_erf", "float_power", "square"),
 )
+# Functions that grow without end, or do not take every number.
+_WILD = frozenset(
+    (
+        *("exp", "expm1", "cosh", "sinh", "pow", "rpow", "float_power", "sqrt", "rsqrt"),
+        *("log", "log1p", "log2", "log10"),
+    )
+)
+_RARE = math.exp(9)  # E exp(x)² by E² exp(x) for std 3: from there on, of x rarer than 6 std
 _HIDDEN = -1e4  # a score with less added is not seen by any softmax
 
 
@@ -60,6 +70,13 @@ def elementwise(forward: Forward, operation: Operation) -> Pullback | None:
             key=lambda each: (len(states[each].expression.varying), states[each].expression.depth),
         )
         states[largest] = closed(forward, largest, states[largest])
+    if operation.name in _WILD and _is_wild(made, operation):
+        forward.note(
+            f"{operation.name}: not to be averaged over a normal input of the predicted moments; "
+            "taken at its mean"
+        )
+        inputs = tuple(root(Moments.constant(x.moments.mean), noise=x.noise) for x in inputs)
+        made = Expression(function=function, inputs=inputs)
     if operation.name in ("add", "sub") and len(states) > 1:
         weights = [state.moments.second for state in states.values()]
         axes = blended(axes, [state.axes for state in states.values()], weights)
@@ -87,6 +104,12 @@ def closed(forward: Forward, value: Value, state: State) -> State:
     fresh = replace(state, expression=state.expression.closed())
     forward.put(value, fresh)
     return fresh
+
+
+def _is_wild(made: Expression, operation: Operation) -> bool:
+    """Whether a mean square is none, or made by entries so rare that no tensor has them."""
+    mean, second = made.moments.mean, made.moments.second
+    return not math.isfinite(second) or (operation.name == "exp" and second > _RARE * mean**2)
 
 
 def is_elementwise(operation: Operation) -> bool:
@@ -124,7 +147,7 @@ def _function(operation: Operation, operands: tuple[Value, ...]) -> Callable[...
 
     def function(*tensors: Tensor) -> Tensor:
         given = {
-            value: tensor.bool() if value.dtype == torch.bool else tensor
+            value: tensor > 0.5 if value.dtype == torch.bool else tensor
             for value, tensor in zip(operands, tensors, strict=True)
         }
         kwargs = {name: filled(each, given) for name, each in operation.kwargs.items()}
@@ -218,8 +241,9 @@ def _mask(forward: Forward, operation: Operation) -> tuple[Value, Tensor] | None
     args = operation.args
     if operation.name == "masked_fill":
         mask, fill = data(argument(operation, 1, "mask")), argument(operation, 2, "value")
-        if mask is not None and isinstance(fill, (int, float)) and fill <= _HIDDEN:
-            return args[0], ~mask.bool()
+        if isinstance(fill, (int, float)) and fill <= _HIDDEN:
+            # Of one that lengths of texts decide nothing is known: all is seen.
+            return args[0], torch.tensor(True) if mask is None else ~mask.bool()
     if operation.name == "where" and len(args) == 3:
         mask, other = data(args[0]), args[2]
         low = data(other) if isinstance(other, Value) else torch.tensor(float(other))

@@ -264,6 +264,10 @@ def _channels_first(forward: Forward, operation: Operation, x: Value, dims: int)
     if tuple(axes) != state.axes:
         known = state.data
         moments = measured(known, tuple(axes)) if known is not None else state.moments
+        if known is None and count(state.axes, "position") == 1:
+            # Features that are read as positions have their mean in common, as a raw wave.
+            square = moments.mean**2
+            moments = replace(moments, neighbours=square, positions=square)
         expression = root(settled(moments, tuple(axes)), noise=state.expression.noise)
         forward.put(x, State(tuple(axes), expression, data=known))
     return tuple(axes)

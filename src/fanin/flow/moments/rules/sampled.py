@@ -187,7 +187,7 @@ class _Tensors:
             leaves = {each: self.leaves[each, value.shape] for each in state.expression.roots}
             self.known[value] = state.expression.all_values(leaves)
             tensor = self.known[value][state.expression].expand(value.shape)
-            result[value] = tensor if value.dtype.is_floating_point else tensor.to(value.dtype)
+            result[value] = _typed(tensor, value.dtype)
         return result
 
     def parts(self, forward: Forward) -> list[_Part]:
@@ -288,6 +288,12 @@ def _passed(forward: Forward, operation: Operation) -> Pullback:
         return [Arrival(floats[0], g) for g in gradients.values()] if floats else []
 
     return pull
+
+
+def _typed(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    if dtype.is_floating_point:
+        return tensor
+    return tensor > 0.5 if dtype == torch.bool else tensor.to(dtype)
 
 
 def _tensors(nested: Any) -> list[Tensor]:
