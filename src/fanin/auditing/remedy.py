@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fanin.auditing.evidence import Evidence
+from fanin.auditing.weights import Weight
 from fanin.model import matches
 
-__all__ = ["draw_again", "redraw"]
+__all__ = ["draw_again", "redraw", "redraw_all"]
 
 _LISTED = 3  # names or patterns that still read well
 
@@ -40,6 +41,21 @@ def redraw(names: Iterable[str], recipe: str = "kaiming") -> str:
     """
     whole = list(dict.fromkeys(name.partition("[")[0] for name in names))
     return f'fanin.initialize(model, "{recipe}", only={whole!r})'
+
+
+def redraw_all(weights: Sequence[Weight]) -> str:
+    """Likewise for whole parameters, some of which may be raw ones that no recipe knows."""
+    raw = [weight.name for weight in weights if weight.layout is None and not _is_norm(weight)]
+    if not raw:
+        return redraw(weight.name for weight in weights)
+    rules = ", ".join(f"{name!r}: fanin.initializers.normal(std=0.02)" for name in raw)
+    names = [weight.name for weight in weights]
+    return f'fanin.initialize(model, fanin.get_recipe("kaiming") + {{{rules}}}, only={names!r})'
+
+
+def _is_norm(weight: Weight) -> bool:
+    """Whether recipes know it by the name of its class."""
+    return weight.kind is not None and "Norm" in weight.kind.__name__
 
 
 def _patterns(evidence: Evidence, names: list[str]) -> list[str]:

@@ -34,12 +34,14 @@ class Unblocked:
         output: of the model then; None where nothing stood in for anything.
         zeros: the names of all that something stood in for.
         faint: parameters whose gradient is not 0 but too small for its dtype.
+        cancelled: those whose gradient is 0 because terms of one size cancel, as two samples do.
     """
 
     causes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     output: Any = None
     zeros: tuple[str, ...] = ()
     faint: frozenset[str] = frozenset()
+    cancelled: frozenset[str] = frozenset()
 
 
 def unblocked(
@@ -55,8 +57,9 @@ def unblocked(
 
     A zero counts if it gets a gradient itself, so that the first step moves it, and if it is a
     factor: other values of what is only added would raise any signal that has died. It is the
-    cause of what the graph shows behind it. A first pass, with louder gradients and the zeros as
-    they are, tells what is only too small from what is 0.
+    cause of what the graph shows behind it. Two passes with the zeros as they are come first, whose
+    gradients start at other sizes: uneven ones tell what only cancelled from what is 0, and louder
+    ones what is too small.
 
     Args:
         model: without its wrappers.
@@ -73,8 +76,10 @@ def unblocked(
     values: dict[str, Tensor] = {}
     output: Any = None
     try:
-        first = passes.run({}, open_, zeros=zeros, is_loud=True)
+        first = passes.run({}, open_, zeros=zeros)
         open_ = [name for name in open_ if name not in first.found]
+        loud = passes.run({}, open_, is_loud=True).found if open_ else ()
+        open_ = [name for name in open_ if name not in loud]
         able = [name for name in zeros if name not in first.products.added]
         for _ in range(_ROUNDS):
             new = [name for name in able if name in live - values.keys()]
@@ -94,7 +99,7 @@ def unblocked(
             live |= set(then.found)
     except Exception:  # a forward may check the very values; then nothing is known
         return Unblocked()
-    return Unblocked(causes, output, tuple(values), frozenset(first.found))
+    return Unblocked(causes, output, tuple(values), frozenset(loud), frozenset(first.found))
 
 
 def listed(names: Sequence[str]) -> str:
@@ -148,7 +153,7 @@ class _Passes:
         args = tuple(args) if isinstance(args, tuple | list) else (args,)
         with undisturbed(self.model), torch.enable_grad():
             output = functional_call(self.model, tensors, args, dict(kwargs))
-            begin = start(output, self.loss)
+            begin = _uneven(start(output, self.loss))
             targets = [self._parameter(name) for name in asked]
             if not begin.roots:
                 return _Passed(output)
@@ -168,12 +173,20 @@ class _Passes:
         return tensor
 
 
+def _uneven(begin: Start) -> Start:
+    """The same with gradients that start at sizes between a half and one."""
+    generator = torch.Generator().manual_seed(0)
+    seeds = []
+    for root, seed in zip(begin.roots, begin.seeds, strict=True):
+        size = 1 - torch.rand(root.shape, generator=generator, device="cpu") / 2
+        sign = torch.ones_like(root) if seed is None else seed
+        seeds.append(sign * size.to(device=root.device, dtype=root.dtype))
+    return replace(begin, seeds=tuple(seeds))
+
+
 def _loud(begin: Start) -> Start:
     """The same with gradients that start at the root of the largest number of their dtype."""
-    seeds = (
-        torch.ones_like(root) if seed is None else seed
-        for root, seed in zip(begin.roots, begin.seeds, strict=True)
-    )
+    seeds = (seed for seed in begin.seeds if seed is not None)
     return replace(begin, seeds=tuple(seed * torch.finfo(seed.dtype).max ** 0.5 for seed in seeds))
 
 
@@ -197,5 +210,5 @@ def _is_zero(weight: Weight) -> bool:
 def _small(like: Tensor, number: int) -> Tensor:
     """Values of another sequence for each weight, the same at every call."""
     generator = torch.Generator().manual_seed(number)
-    drawn = _STD * torch.randn(like.shape, generator=generator)
+    drawn = _STD * torch.randn(like.shape, generator=generator, device="cpu")
     return drawn.to(device=like.device, dtype=like.dtype).requires_grad_()

@@ -304,6 +304,17 @@ def test_memory_that_to_empty_leaves() -> None:
     assert set(found(model).codes) == {"FAN102", "FAN109"}
 
 
+def test_the_fix_of_a_raw_parameter_runs_too() -> None:
+    model = mlp()
+    model.scale = nn.Parameter(torch.full((4, 4), torch.nan))
+    nn.init.constant_(model[0].weight, torch.nan)
+    (finding,) = (each for each in found(model).findings if each.code == "FAN101")
+    assert finding.where == ("scale", "0.weight")
+    exec(finding.fix, {"fanin": fanin, "model": model})
+    assert "FAN101" not in found(model).codes
+    assert model[0].weight.std() > 0.05 > model.scale.std()
+
+
 def test_subnormal_entries_alone_are_a_note() -> None:
     model = mlp()
     model[0].weight.data[::3] = model[0].weight.data[::3] * 1e-41

@@ -25,7 +25,8 @@ def _without_gradient(evidence: Evidence) -> Iterator[Symptom]:
     assert signals is not None
     trained = [weight for weight in evidence.weights if _is_trained(weight)]
     unused = [weight for weight in trained if weight.name not in signals.arrived]
-    zero = [weight for weight in trained if _is_all_zero(signals, weight)]
+    cancelled = signals.unblocked.cancelled
+    zero = [w for w in trained if _is_all_zero(signals, w) and w.name not in cancelled]
     if not signals.report.verdict.is_healthy and len(unused) < len(trained):
         zero = []  # a signal that died on the way is a finding of its own
     if unused:

@@ -10,7 +10,7 @@ from fanin.auditing.evidence import Evidence
 from fanin.auditing.finding import Check, Symptom
 from fanin.auditing.matrices import matrices
 from fanin.auditing.plausible import is_trained, is_written
-from fanin.auditing.remedy import redraw
+from fanin.auditing.remedy import redraw, redraw_all
 from fanin.auditing.unwritten import Traces
 from fanin.auditing.weights import Weight
 from fanin.report import number_text
@@ -31,7 +31,7 @@ def _not_finite(evidence: Evidence) -> Iterator[Symptom]:
         names,
         f"{' and '.join(kinds)} of {first.numbers.count} entries",
         "finite entries",
-        redraw(names),
+        redraw_all(found),
         {"nan": nan, "infinite": infinite, "count": first.numbers.count},
     )
 
@@ -52,7 +52,7 @@ def _unwritten(evidence: Evidence) -> Iterator[Symptom]:
             traces.observed
             + ("" if is_sure else ": leftovers of memory, or weights that decay took to 0"),
             "values that were drawn" if is_sure else "no entry so small in a fresh weight",
-            redraw(names),
+            redraw_all([weight for weight, _ in places]),
             {"entries": traces.count, "largest": max(-first.numbers.low, first.numbers.high)},
             None if is_sure else "note",
         )
