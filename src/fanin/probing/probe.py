@@ -22,6 +22,7 @@ from fanin.probing.measuring.modules import Watched, watched
 from fanin.probing.measuring.tensors import copied, tensors_in
 from fanin.probing.measuring.weights import computed_weights, gradient_rms, weight_rows
 from fanin.probing.predicted import with_predictions
+from fanin.probing.rows import SignalRow
 from fanin.probing.signal_report import SignalReport
 
 __all__ = ["probe"]
@@ -73,7 +74,8 @@ def probe(
 
     Raises:
         PlanError: when parameters or buffers have no values yet (meta, lazy).
-        ProbeError: when the forward or the backward pass raises; the cause is chained.
+        ProbeError: when the forward or the backward pass raises, the cause being chained, or when
+            all outputs are empty.
         ArgumentError: when ``loss`` returns no single number, the plan is of another model, the
             model is sharded, scripted or traced, or an argument is no such thing.
 
@@ -105,6 +107,7 @@ def probe(
     if not passes.has_stopped:
         passes.notes += _never_called(modules, capture.called, passes.gradients)
     rows = capture.rows()
+    _check_entries(rows)
     if plan is not None and (plan.is_traced if predict is None else predict):
         rows, said = with_predictions(rows, model, plan, inputs)
         passes.notes += said
@@ -208,6 +211,16 @@ def _arguments(inputs: object) -> tuple[Sequence[Any], Mapping[str, Any]]:
     if isinstance(inputs, Mapping):
         return (), inputs
     return (inputs if isinstance(inputs, tuple | list) else (inputs,)), {}
+
+
+def _check_entries(rows: Sequence[SignalRow]) -> None:
+    """Refuse a batch of nothing, of which each statistic is 0; a layer of no units is a layer."""
+    if rows and all(0 in row.output.shape[:-1] for row in rows):
+        raise ProbeError(
+            "probe: what modules return has entries. Got none in the output of "
+            f"{rows[0].name or 'the model'!r} ({rows[0].kind}). Pass inputs that are not empty; "
+            "nothing has changed."
+        )
 
 
 def _never_called(

@@ -43,6 +43,14 @@ def test_the_module_that_raises_is_named() -> None:
         probe(model, (X, X))
 
 
+def test_a_batch_of_nothing() -> None:
+    for model in (nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4), nn.ReLU())):
+        with pytest.raises(
+            ProbeError, match=r"Got none in the output of .* \(Linear\)\. Pass inputs"
+        ):
+            probe(model, X[:0])
+
+
 def test_the_gradient_that_arrived_last_is_named() -> None:
     def forward(m: Any, x: Tensor) -> Tensor:
         hidden = m.first(x)

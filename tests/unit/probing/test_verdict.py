@@ -271,7 +271,7 @@ def _mean_for_std(weight: Tensor) -> None:
     [
         (_constant, "symmetric", "draw the weights"),
         (_mean_for_std, "explodes", "normal_(w, 0.1) sets the mean; write normal_(w, std=0.1)"),
-        (nn.init.zeros_, "vanishes", "recipe 'lecun'"),
+        (nn.init.zeros_, "symmetric", "draw the weights"),
     ],
 )
 def test_slips(fill: Callable[[Tensor], object], kind: str, words: str) -> None:
@@ -282,6 +282,21 @@ def test_slips(fill: Callable[[Tensor], object], kind: str, words: str) -> None:
     verdict = judged(model)
     assert verdict.kind == kind
     assert words in verdict.suggestion
+
+
+@pytest.mark.parametrize(
+    ("zeros", "kind"),
+    [((0, 1, 2, 3), "symmetric"), ((0, 2, 3), "symmetric"), ((1, 3), "healthy"), ((3,), "healthy")],
+)
+def test_one_layer_of_zeros_is_a_way_to_begin_and_most_of_them_are_not(
+    zeros: tuple[int, ...], kind: str
+) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Linear(16, 16) for _ in range(4)]  # with biases that torch draws
+    for i in zeros:
+        nn.init.zeros_(layers[i].weight)
+    verdict = probe(nn.Sequential(*layers), torch.randn(8, 16)).verdict
+    assert verdict.kind == kind
 
 
 def small_convnet() -> nn.Sequential:

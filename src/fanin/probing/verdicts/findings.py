@@ -86,11 +86,14 @@ def _excess(growth: Growth | None, *, most: float, steepest: float = math.inf) -
 
 
 def _constant(weights: Sequence[WeightRow]) -> Finding | None:
-    """Weights that are trained and whose entries are one number: their units stay one."""
+    """Weights that are trained and whose entries are one number: their units stay one.
+
+    A layer of zeros is a way to begin (the last one, that of a gate); most of them are not.
+    """
     shared = [row for row in weights if row.requires_grad and row.units > 1]
-    names = [
-        row.name for row in shared if 0 < row.rms < math.inf and row.std <= _ROUNDING * row.rms
-    ]
+    are_mostly_zeros = sum(row.rms == 0 for row in shared) > max(1, len(shared) / 2)
+    equal = (row for row in shared if row.rms < math.inf and row.std <= _ROUNDING * row.rms)
+    names = [row.name for row in equal if row.rms > 0 or are_mostly_zeros]
     if not names:
         return None
     more = f" and of {len(names) - 1} more" if len(names) > 1 else ""
