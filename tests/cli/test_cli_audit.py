@@ -375,7 +375,9 @@ def test_checkpoints_that_do_not_fit_are_refused() -> None:
     save(linear_model(), "w.safetensors", **{"0.weight": torch.rand(16, 9)})
     result = run("audited:small --checkpoint w.safetensors")
     assert result.exit_code == 2
-    assert "size mismatch for 0.weight" in result.stderr
+    assert "Got 16×9 for '0.weight', which is 16×8 in the model in 'w.safetensors'" in result.stderr
+    save_file({"0.weight": torch.rand(3), "0.bias": torch.rand(3)}, "w.safetensors")
+    assert "in the model; 1 more in" in run("audited:small --checkpoint w.safetensors").stderr
     save_file({"module.0.weight": torch.rand(16, 8)}, "prefix.safetensors")
     result = run("audited:small --checkpoint prefix.safetensors")
     assert result.exit_code == 2

@@ -128,6 +128,7 @@ USAGE, FAILURE = 2, 1
         ("--out a --rank 2 --world-size 2 --seed 0", USAGE, "Got 2 of 2"),
         ("--out a --rank 0 --world-size 2", USAGE, "Pass the same --seed to each"),
         ("--out a.safetensors --max-shard-size 5GB", USAGE, "are for a folder"),
+        ("--out a.pt", USAGE, "Name it 'a.safetensors', or a folder"),
     ],
 )
 def test_bad_input_is_one_message_and_changes_nothing(
@@ -197,6 +198,7 @@ def test_verify_names_the_first_difference(here: Path) -> None:
     [
         "missing",
         "empty",
+        "full/model.safetensors",
         "full --sample 2",
         "full --sample x",
         "full --sample nan",

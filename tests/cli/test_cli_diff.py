@@ -147,6 +147,17 @@ def test_a_tied_tensor_counts_under_each_name(here: Path) -> None:
     assert (result.exit_code, result.stdout[:6]) == (EQUAL, "2 of 2")
 
 
+def test_folders_are_compared_as_one_checkpoint(here: Path) -> None:
+    init = "init zoo:lenet -r kaiming --seed 0 --out"
+    assert run(f"{init} folder --max-shard-size 100KB").exit_code == 0
+    assert run(f"{init} one.safetensors").exit_code == 0
+    for side in ("folder", "folder/model.safetensors.index.json"):
+        result = run(f"diff {side} one.safetensors")
+        assert (result.exit_code, result.stdout[:8]) == (EQUAL, "10 of 10"), result.output
+    Path("kaiming").symlink_to("folder")
+    assert run("diff kaiming xavier --model zoo:lenet").stdout.startswith("parameter")
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [

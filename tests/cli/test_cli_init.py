@@ -252,6 +252,7 @@ USAGE, FAILURE = 2, 1
         ("zoo:lenet -r kaiming --set 99.weight=zeros()", FAILURE, "Near: 9.weight"),
         ("zoo:lenet -r kaiming --set 0.bias=kaiming_normal()", FAILURE, "for '0.bias'"),
         ("mymodels:uncovered -r kaiming", FAILURE, "scale  (2,) of Module"),
+        ("mymodels:uncovered -r kaiming", FAILURE, "Add one, as in --set 'scale=INIT', or leave"),
         ("zoo:lenet -r kaiming --arg classes", USAGE, "written key=value"),
         ("zoo:lenet -r kaiming --arg classes=3", USAGE, "unexpected keyword argument 'classes'"),
         ("zoo:lenet -r kaiming --arg num_classes=1 --arg num_classes=2", USAGE, "twice"),
@@ -260,6 +261,7 @@ USAGE, FAILURE = 2, 1
         ("zoo:lenet -r kaiming --seed -1", USAGE, "[0, 2**64)"),
         ("zoo:lenet -r kaiming --seed x", USAGE, "--seed"),
         ("zoo:lenet -r kaiming --sed 1", USAGE, "--sed"),
+        ("zoo:lenet -r kaiming --input-shape 1,x", USAGE, "Got '1,x'"),  # though none is needed
     ],
 )
 def test_bad_input_is_one_message_and_no_file(

@@ -15,7 +15,8 @@ from fanin.cli import app
 from fanin.cli.models import build_model
 from fanin.cli.plans import Request, make_plan
 
-TINY = {"model_type": "gpt2", "n_layer": 4, "n_embd": 8, "n_head": 2, "n_positions": 6}
+SIZES = {"n_layer": 4, "n_embd": 8, "n_head": 2, "n_positions": 6, "vocab_size": 10}
+TINY = {"model_type": "gpt2", **SIZES, "bos_token_id": 0, "eos_token_id": 0}
 USAGE = 2
 
 
@@ -25,7 +26,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
     Path("tiny").mkdir()
-    Path("tiny", "config.json").write_text(json.dumps({**TINY, "vocab_size": 10}))
+    Path("tiny", "config.json").write_text(json.dumps(TINY))
     return tmp_path
 
 

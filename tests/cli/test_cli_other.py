@@ -71,6 +71,10 @@ def test_list_one_kind_as_json(what: str) -> None:
     assert result[what]
 
 
+def test_list_has_no_marks_of_code() -> None:
+    assert "`" not in run("list").stdout
+
+
 def test_list_refuses_another_kind() -> None:
     result = run("list recipe")
     assert result.exit_code == 2

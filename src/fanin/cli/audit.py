@@ -73,7 +73,9 @@ def audit(
     input_shape: InputShape = None,
     batch: Annotated[
         int | None,
-        typer.Option(help="Inputs to draw. Without this and the other two nothing goes in."),
+        typer.Option(
+            help="Inputs to draw. Without it, --input-shape, --length and --input nothing goes in."
+        ),
     ] = None,
     length: Annotated[
         int | None, typer.Option(help="Of a text, for hf: models that take token ids.")

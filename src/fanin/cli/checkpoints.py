@@ -1,4 +1,4 @@
-"""Two safetensors files, compared tensor by tensor: never more than one of each is in memory."""
+"""Two checkpoints, compared tensor by tensor: never more than one of each is in memory."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from fanin.auditing.checkpoints import safetensors_in
 from fanin.errors import ArgumentError
 from fanin.planning.describe import observed_std
 from fanin.report import Column, Table, shape_text
@@ -25,7 +26,7 @@ _CHUNK = 1 << 20  # elements converted to float64 at a time
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One tensor in one file; ``std`` is None where it has none, ``dtype`` is as in torch."""
+    """One tensor of one checkpoint; ``std`` is None where it has none, ``dtype`` as in torch."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -34,7 +35,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A tensor that differs: None for a file that lacks it, and for a number that there is not."""
+    """A tensor that differs: None for a side that lacks it, and for a number that there is not."""
 
     name: str
     a: Side | None
@@ -51,7 +52,7 @@ class Comparison:
 
     @property
     def is_equal(self) -> bool:
-        """Whether both files have the same tensors, bit for bit."""
+        """Whether both have the same tensors, bit for bit."""
         return not self.differences
 
     @property
@@ -86,34 +87,42 @@ def compare_checkpoints(first: Path, second: Path) -> Comparison:
 
     A tensor that fanin or safetensors stored once under one of its tied names counts under each.
 
+    Args:
+        first: a .safetensors file, the index of several, or a folder of them.
+        second: likewise.
+
     Raises:
         ArgumentError: when a file cannot be read.
     """
     with ExitStack() as stack:
         a, b = (_Checkpoint(stack, path) for path in (first, second))
-        names = sorted({*a.key_of, *b.key_of}, key=_natural)
+        names = sorted({*a.names, *b.names}, key=_natural)
         found = [difference for name in names for difference in _difference(name, a, b)]
         return Comparison(tuple(found), len(names))
 
 
 class _Checkpoint:
-    """An open file, and under which key each name is stored in it."""
+    """Open files, and in which of them and under which key each name is stored."""
 
     def __init__(self, stack: ExitStack, path: Path) -> None:
-        if not path.is_file():
+        if not path.exists():
             raise ArgumentError(f"diff: cannot read {str(path)!r}: no such file.")
-        try:
-            self._file: Any = stack.enter_context(safe_open(path, framework="pt"))
-        except (OSError, SafetensorError) as error:
-            raise ArgumentError(f"diff: cannot read {str(path)!r}: {error}.") from error
-        keys = set(self._file.keys())
-        metadata = self._file.metadata() or {}
-        ties = {name: owner for name, owner in metadata.items() if owner in keys}
-        self.key_of = {**ties, **{key: key for key in keys}}
+        ties: dict[str, tuple[Any, str]] = {}
+        stored: dict[str, tuple[Any, str]] = {}
+        for each in safetensors_in(path):
+            try:
+                file: Any = stack.enter_context(safe_open(each, framework="pt"))
+            except (OSError, SafetensorError) as error:
+                raise ArgumentError(f"diff: cannot read {str(each)!r}: {error}.") from error
+            keys = set(file.keys())
+            stored |= {key: (file, key) for key in keys}
+            metadata = (file.metadata() or {}).items()
+            ties |= {name: (file, owner) for name, owner in metadata if owner in keys}
+        self.names = {**ties, **stored}
 
     def tensor(self, name: str) -> torch.Tensor | None:
-        key = self.key_of.get(name)
-        return self._file.get_tensor(key) if key is not None else None
+        file, key = self.names.get(name, (None, name))
+        return file.get_tensor(key) if file is not None else None
 
 
 def _difference(name: str, a: _Checkpoint, b: _Checkpoint) -> Iterator[Difference]:

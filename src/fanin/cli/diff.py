@@ -17,7 +17,7 @@ from fanin.planning import Plan
 
 __all__ = ["diff"]
 
-_SIDE = "A plan (.json), a checkpoint (.safetensors), or a recipe."
+_SIDE = "A plan (.json), a checkpoint (.safetensors, or a folder of them), or a recipe."
 
 
 def diff(
@@ -40,11 +40,13 @@ def diff(
     Exit status: 0 for no difference, 1 for some, 2 for bad input.
     """
     try:
-        if _is_checkpoint(a) != _is_checkpoint(b):
+        is_one, is_other = (_is_checkpoint(side, with_model=model is not None) for side in (a, b))
+        if is_one != is_other:
             raise ArgumentError(
-                f"diff: two checkpoints, or two of plans and recipes. Got {a!r} and {b!r}."
+                f"diff: two checkpoints, or two of plans and recipes. Got {a!r} and {b!r}. "
+                "A checkpoint is a .safetensors file or a folder of them, a plan a .json file."
             )
-        if _is_checkpoint(a):
+        if is_one:
             is_equal = _show_checkpoints(compare_checkpoints(Path(a), Path(b)), as_json=as_json)
         else:
             is_equal = _show_plans(*_plans(a, b, model, seed, arguments), as_json=as_json)
@@ -108,9 +110,14 @@ def _is_plan(side: str) -> bool:
     return Path(side).suffix == ".json"
 
 
-def _is_checkpoint(side: str) -> bool:
-    """By its suffix; a file without one of the others is one too."""
+def _is_checkpoint(side: str, *, with_model: bool) -> bool:
+    """By its suffix; a file without one of the others is one too.
+
+    So is a folder, unless there is a model to compare recipes on: one may have a recipe's name.
+    """
     path = Path(side)
-    return path.suffix == ".safetensors" or (
+    if path.is_dir():
+        return not with_model and any(path.glob("*.safetensors"))
+    return path.name.endswith((".safetensors", ".safetensors.index.json")) or (
         path.suffix not in (".json", ".toml") and path.is_file()
     )

@@ -16,6 +16,7 @@ from fanin.checkpoint.write import Format
 from fanin.cli.files import check_target, whole_file
 from fanin.cli.folders import Share, summary, write_folder
 from fanin.cli.inputs import InputOptions
+from fanin.cli.loading import PICKLED
 from fanin.cli.options import (
     Arguments,
     AsJson,
@@ -92,6 +93,11 @@ def init(
     if out is None:
         raise ArgumentError(
             "init: the values go to a folder or a file. Got no --out. Name one, or --dry-run."
+        )
+    if out.suffix.lower() in PICKLED and not out.is_dir():
+        raise ArgumentError(
+            f"--out: a folder, or one file NAME.safetensors. Got {str(out)!r}, which ends as files "
+            f"of torch.save do. Name it {str(out.with_suffix('.safetensors'))!r}, or a folder."
         )
     if out.suffix != ".safetensors":
         share = Share(max_shard_size or "5GB", format or "safetensors", rank, world_size)

@@ -38,12 +38,28 @@ _ZOO: dict[str, Callable[[Any], _Shape]] = {
 
 @dataclass(frozen=True, slots=True)
 class InputOptions:
-    """The options that say what goes in, as typed."""
+    """The options that say what goes in, as typed.
+
+    Raises:
+        ArgumentError: when one makes no sense.
+    """
 
     file: Path | None = None
     batch: int | None = None
     shape: str | None = None
     length: int | None = None
+
+    def __post_init__(self) -> None:
+        for option, count in (("--batch", self.batch), ("--length", self.length)):
+            if count is not None and count < 1:
+                raise ArgumentError(f"{option}: at least 1. Got {count}.")
+            if count is not None and self.file is not None:
+                raise ArgumentError(
+                    f"{option}: for an input that is drawn. Got {count} beside --input "
+                    f"{str(self.file)!r}, which has its own."
+                )
+        if self.shape is not None:
+            _parsed(self.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +74,8 @@ def make_inputs(model: nn.Module, spec: str, options: InputOptions, *, seed: int
     """A batch for the model that ``spec`` names.
 
     Raises:
-        ArgumentError: when an option makes no sense, or the shape of an input is not known.
+        ArgumentError: when an option does not fit the model, or the shape of an input is not known.
     """
-    for option, count in (("--batch", options.batch), ("--length", options.length)):
-        if count is not None and count < 1:
-            raise ArgumentError(f"{option}: at least 1. Got {count}.")
-        if count is not None and options.file is not None:
-            raise ArgumentError(
-                f"{option}: for an input that is drawn. Got {count} beside --input "
-                f"{str(options.file)!r}, which has its own."
-            )
     shape = None if options.shape is None else _parsed(options.shape)
     if options.file is not None:
         return _from_file(model, spec, options.file, shape)

@@ -84,7 +84,8 @@ def _parameters(build: Callable[..., object]) -> str:
 
 
 def _first_line(build: Callable[..., object]) -> str:
-    return (inspect.getdoc(build) or "").partition("\n")[0]
+    """Of the docstring, without the marks of code."""
+    return (inspect.getdoc(build) or "").partition("\n")[0].replace("`", "")
 
 
 _LISTS = {

@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from fanin.auditing.checkpoints import safetensors_in, tensors_in
 from fanin.errors import ArgumentError
+from fanin.report import shape_text
 
-__all__ = ["is_checkpoint", "load_checkpoint"]
+__all__ = ["PICKLED", "is_checkpoint", "load_checkpoint"]
 
-_PICKLED = (".pt", ".pth", ".bin", ".ckpt")
+PICKLED = (".pt", ".pth", ".bin", ".ckpt")  # how files of torch.save end
 _NESTED = ("state_dict", "model_state_dict", "model")  # under which training scripts save it
 _SHOWN = 4  # names in a note
 
@@ -29,7 +31,7 @@ def is_checkpoint(text: str) -> bool:
     path = Path(text)
     if not text:
         return False
-    if path.suffix.lower() in _PICKLED and path.is_file():
+    if path.suffix.lower() in PICKLED and path.is_file():
         raise ArgumentError(
             f"audit: a file of torch.save is read into its model. Got {text!r}. Name the model, "
             f"and say --checkpoint {text}."
@@ -67,9 +69,10 @@ def load_checkpoint(model: nn.Module, path: Path) -> tuple[str, ...]:
     try:
         result = model.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
+        got = "; ".join(_unlike(held, named)) or str(error)
         raise ArgumentError(
-            f"--checkpoint: tensors of the model's shapes. Got {error} for {str(path)!r}. Build "
-            "the model as it was saved: --arg key=value."
+            f"--checkpoint: tensors of the model's shapes. Got {got} in {str(path)!r}. Build the "
+            "model as it was saved: --arg key=value."
         ) from error
     loaded = {id(held[name]) for name in named}
     missing = [n for n in result.missing_keys if n in held and id(held[n]) not in loaded]
@@ -81,7 +84,7 @@ def load_checkpoint(model: nn.Module, path: Path) -> tuple[str, ...]:
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
-    if path.suffix.lower() not in _PICKLED:
+    if path.suffix.lower() not in PICKLED:
         return {**tensors_in(path), **_ties(path)}
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -125,6 +128,17 @@ def _state(path: Path, content: Any) -> dict[str, Tensor]:
             f"{str(path)!r}. Save model.state_dict() alone, or under the key 'state_dict'."
         )
     return dict(content)
+
+
+def _unlike(held: Mapping[str, Tensor], named: Mapping[str, Tensor]) -> list[str]:
+    """The tensors whose shapes differ, of many the first."""
+    found = [
+        f"{shape_text(each.shape) or 'one number'} for {name!r}, which is "
+        f"{shape_text(held[name].shape) or 'one number'} in the model"
+        for name, each in named.items()
+        if not is_lazy(held[name]) and each.shape != held[name].shape
+    ]
+    return [*found[:1], f"{len(found) - 1} more"] if len(found) > 1 else found
 
 
 def _listed(names: list[str]) -> str:

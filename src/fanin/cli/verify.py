@@ -32,6 +32,12 @@ def verify(
     Exit status: 0 when all is as planned, 1 when something differs, 2 for bad input.
     """
     try:
+        if folder.is_file():
+            raise ArgumentError(
+                f"verify: a folder, whose fanin_plan.json says what was drawn. Got the file "
+                f"{str(folder)!r}. Write it again under another name, and compare the two by "
+                "fanin diff."
+            )
         files = (path for ending in _ENDINGS for path in folder.glob(f"*.{ending}"))
         size = sum(path.stat().st_size for path in files)
         with transfer_progress("verifying", total=int(size * checked_sample(sample))) as advance:

@@ -80,7 +80,7 @@ def _first(pattern: str, message: str, *, otherwise: str = "NAME") -> str:
 # What planning advises, as a pattern, and what to type instead.
 _WORDS: tuple[tuple[str, Words], ...] = (
     (r"Correct the name; or say that it may fit none, .*optional=True\)\.", _fits_none),
-    (r"Add one, as in recipe \+ rule\(None, .*keep\(\)\.", _uncovered),
+    (r"Add one, as in recipe \+ .*keep\(\)\.", _uncovered),
     (r"Add one for the whole parameter before it, or rule\(\.\.\., part='\w+'\)\.", _part),
     (
         r"Match it with ones\(\) or zeros\(\), leave it with keep\(\), or .*Layout\(.*\)\.",

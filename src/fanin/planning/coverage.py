@@ -69,6 +69,10 @@ def _advice(uncovered: Sequence[Entry]) -> str:
             "Build the model under fanin.deferred() instead: its buffers are real then."
         )
     site = uncovered[0].owner
+    if site.attribute not in ("weight", "bias"):  # names that modules of every kind have
+        alike = [entry for entry in uncovered if entry.owner.attribute == site.attribute]
+        name = f"**.{site.attribute}" if len(alike) > 1 else alike[0].name
+        return f"Add one, as in recipe + {{{name!r}: ...}}, or leave it with keep()."
     kind = module_type(site.module).__name__
     content = "ones()" if site.attribute == "weight" and "norm" in kind.lower() else "..."
     return (

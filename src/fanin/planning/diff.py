@@ -49,6 +49,8 @@ class PlanDiff:
     def __str__(self) -> str:
         return str(self.table()) if self.lines else "The plans write the same bits."
 
+    __repr__ = __str__
+
 
 def plan_diff(ours: Sequence[Step], theirs: Sequence[Step]) -> PlanDiff:
     """Compare step by step, by the name of the owner."""

@@ -162,6 +162,10 @@ class Plan:
     def __str__(self) -> str:
         return str(self.table())
 
+    def __repr__(self) -> str:
+        """A line, for a prompt or a notebook where `initialize` is the last call."""
+        return f"Plan({self.recipe}, seed {self.seed}, {len(self.steps)} parameters)"
+
 
 @torch.no_grad()
 def _draw_small(steps: Iterable[Step], places: Iterable[Site]) -> set[str]:

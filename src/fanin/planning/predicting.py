@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from fanin.drawing.targets import has_numbers
 from fanin.errors import ArgumentError, PlanError
 from fanin.fills import Orthogonal, Packed
 from fanin.model import sites
@@ -170,7 +171,7 @@ def _drawn(plan: Plan, trace: Trace, model: nn.Module | None) -> dict[str, Param
 def _observed(tensor: Tensor) -> ParameterMoments | None:
     from fanin.flow.moments import ParameterMoments
 
-    if is_lazy(tensor) or tensor.is_meta or not tensor.numel():
+    if is_lazy(tensor) or not has_numbers(tensor) or not tensor.numel():
         return None
     values = tensor.detach().double()
     return ParameterMoments(float(values.mean()), float(values.std(correction=0)))

@@ -99,6 +99,9 @@ class Recipe:
         added = f" + {self.num_added} rule{plural}" if self.num_added else ""
         return f"{self.name}@{self.version}{options}{added}"
 
+    def __repr__(self) -> str:
+        return f"Recipe({self})"
+
 
 def _one_of_two(recipe: Recipe, added: Recipe) -> Derived | None:
     """The function of two recipes that derives rules: those come first, so it is the first's."""

@@ -41,6 +41,13 @@ def test_a_plan_is_for_any_model_of_the_same_parameters() -> None:
     assert equal(a, b)
 
 
+def test_a_plan_that_nobody_prints_is_a_line() -> None:
+    plan = fanin.plan(net(), "lecun(distribution='uniform')", seed=7)
+    assert repr(plan) == "Plan(lecun@1(distribution=uniform), seed 7, 4 parameters)"
+    assert repr(fanin.get_recipe("kaiming") + {"**.bias": zeros()}) == "Recipe(kaiming@1 + 1 rule)"
+    assert repr(plan.diff(plan)) == str(plan.diff(plan))
+
+
 def test_steps_are_reported_in_order() -> None:
     model, seen = net(), []
     fanin.initialize(model, "kaiming", seed=0, on_step=lambda step: seen.append(step.name))

@@ -62,6 +62,17 @@ def test_an_unknown_modules_parameter_is_uncovered() -> None:
         fanin.plan(model, "kaiming", seed=0)
 
 
+def test_a_raw_parameter_is_advised_by_its_name() -> None:
+    model = net()
+    model.scale = nn.Parameter(torch.ones(2))
+    with pytest.raises(PlanError, match=r"as in recipe \+ \{'scale': \.\.\.\}, or leave it with"):
+        fanin.plan(model, "kaiming", seed=0)
+    model[0].scale = nn.Parameter(torch.ones(2))
+    with pytest.raises(PlanError, match=r"as in recipe \+ \{'\*\*\.scale': \.\.\.\}"):
+        fanin.plan(model, "kaiming", seed=0)
+    fanin.plan(model, fanin.get_recipe("kaiming") + {"**.scale": keep()}, seed=0)
+
+
 def test_keep_leaves_a_parameter_alone() -> None:
     model = net()
     before = model[0].bias.detach().clone()

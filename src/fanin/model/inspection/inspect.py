@@ -64,6 +64,8 @@ class Inspection:
     def __str__(self) -> str:
         return str(self.table())
 
+    __repr__ = __str__
+
 
 def inspect(
     model: nn.Module, names: str | Iterable[str] | None = None, *, collapse: bool = True
