@@ -23,7 +23,10 @@ _ENDINGS = ("safetensors", "distcp")
 def verify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What `init --out DIR` wrote.")],
     sample: Annotated[
-        float, typer.Option(help="The share of pieces to compare, chosen at random.")
+        float,
+        typer.Option(
+            help="The share of pieces (of 4 MiB, or one tensor) to compare, chosen at random."
+        ),
     ] = 1.0,
     as_json: AsJson = False,
 ) -> None:
