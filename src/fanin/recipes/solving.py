@@ -221,10 +221,11 @@ class _Walk:
         terms, second = incoming.terms, incoming.moments.second
         if second <= _SILENT:
             return 0.0, f"{kind} of a silent signal"
-        std, why = (
-            math.sqrt(target / (terms * second)),
-            f"√({target:.3g} / ({terms:.4g} · {second:.3g}))",
-        )
+        if kind == "layer" and target > _MOST**2 * second:
+            std, why = _MOST / math.sqrt(terms), f"{_MOST:g} / √{terms:.4g}, the most"
+        else:
+            std = math.sqrt(target / (terms * second))
+            why = f"√({target:.3g} / ({terms:.4g} · {second:.3g}))"
         fans = step.fans
         power = _BALANCE[self.options.balance]
         if power and fans is not None and kind == "layer":
@@ -316,6 +317,7 @@ def _has_scale(step: Step, incoming: Incoming) -> bool:
     return incoming.terms > 1
 
 
+_MOST = 4.0  # gain of a layer: weights larger yet would be changed too little by any step
 _REACH = (0.01, 4.0)  # of what lies between a branch's last map and the addition
 _RECURRENT = ("lstm", "gru", "rnn")
 _BALANCE = {"forward": 0.0, "geometric": 0.25, "backward": 0.5}

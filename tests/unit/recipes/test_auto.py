@@ -112,6 +112,19 @@ def test_a_tied_table_is_a_head() -> None:
     assert found.moments.rms == pytest.approx(0.25, rel=0.01)
 
 
+def test_a_layer_amplifies_four_times_at_most() -> None:
+    """A projection of a tied table: 32 times would be needed for an rms of 1."""
+
+    class Projected(Tied):
+        def forward(self, ids: Tensor) -> Tensor:
+            return self.head(self.inner(self.table(ids)))
+
+    plan = planned(Projected(), inputs=torch.zeros(2, 3, dtype=torch.long))
+    assert std(plan, "table.weight") == pytest.approx(0.25 / 8)
+    assert std(plan, "inner.weight") == pytest.approx(4 / 8)
+    assert "layer, 4 / √64, the most" in str(plan)
+
+
 class Scores(nn.Module):
     """Attention of two inputs with weights of its own, which divides by nothing."""
 
