@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fanin.drawing.elementwise import draw_elementwise
+from fanin.errors import ArgumentError
 from fanin.fills import FromFunction, Mapped, Normal, TruncNormal, Uniform
 from fanin.fills.functions import call
 from fanin.geometry import Region
@@ -26,7 +27,12 @@ _CHUNK = 1 << 17
 
 
 def draw_mapped(fill: Mapped, key: Key, region: Region, out: Tensor, draw: Draw) -> None:
-    """Draw the base in float32 or better, apply the function, round once into ``out``."""
+    """Draw the base in float32 or better, apply the function, round once into ``out``.
+
+    Raises:
+        ArgumentError: while a CUDA graph is captured.
+    """
+    _require_no_capture(fill.name, out.device)
     dtype = _working_dtype(out.dtype)
     if isinstance(fill.base, Uniform | Normal | TruncNormal):
         draw, limit = draw_elementwise, _CHUNK
@@ -44,7 +50,11 @@ def draw_from_function(fill: FromFunction, key: Key, region: Region, out: Tensor
 
     It gets a generator seeded by the key; torch's own one, which it may use all the same, is
     seeded likewise and restored.
+
+    Raises:
+        ArgumentError: while a CUDA graph is captured.
     """
+    _require_no_capture(fill.name, out.device)
     seed = key.value - 2**64 if key.value >= 2**63 else key.value
     whole = torch.zeros(region.shape, dtype=_working_dtype(out.dtype), device="cpu")
     named = {}
@@ -57,6 +67,14 @@ def draw_from_function(fill: FromFunction, key: Key, region: Region, out: Tensor
         for dim in range(value.dim()):
             value = value.index_select(dim, region.indices(dim))
     _store(value, out)
+
+
+def _require_no_capture(name: str, device: torch.device) -> None:
+    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        raise ArgumentError(
+            f"draw: a captured CUDA graph cannot copy what a function made on the CPU. Got {name}. "
+            "Draw this tensor before the capture."
+        )
 
 
 def _takes_generator(function: Callable[..., Any]) -> bool:

@@ -7,24 +7,30 @@ there, or had to wait for a value, is an error. Indices stay on the CPU until th
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fanin import fills, stream
+from fanin.drawing import draw
+from fanin.drawing.functions import draw_from_function, draw_mapped
 from fanin.drawing.orthogonal import draw_orthogonal
 from fanin.drawing.precision import exact_products
 from fanin.drawing.sparse import draw_sparse
 from fanin.drawing.structured import draw_constant, draw_dirac, draw_eye
 from fanin.drawing.targets import drawing_device, is_plain, is_reachable
-from fanin.geometry import Region
+from fanin.errors import ArgumentError
+from fanin.geometry import Layout, Region
+from fanin.initializers import Initializer, from_function, mapped, normal
 from fanin.stream import Key
 
 KEY = Key(0, "weight")
@@ -190,3 +196,22 @@ def test_no_product_of_an_orthogonal_matrix_is_of_bfloat16(precision) -> None:
         with _Products():
             draw_orthogonal(fills.Orthogonal(), KEY, region, torch.empty(region.local_shape))
     assert seen == {"ieee"}
+
+
+@pytest.mark.parametrize(
+    ("fill", "draw_it"),
+    [
+        (mapped(normal(), torch.sin), partial(draw_mapped, draw=draw)),
+        (from_function(torch.nn.init.ones_), draw_from_function),
+    ],
+    ids=["mapped", "from_function"],
+)
+def test_what_a_function_makes_is_not_captured(
+    fill: Initializer, draw_it: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with FakeTensorMode():
+        out = torch.empty(4, device="cuda")
+    resolved = fill.resolve(Layout.vector(4))
+    with pytest.raises(ArgumentError, match=f"made on the CPU. Got {resolved.name}"):
+        draw_it(resolved, KEY, Region.whole((4,)), out)
