@@ -17,13 +17,13 @@ __all__ = ["check_target", "whole_file"]
 def check_target(path: Path, *, force: bool, option: str = "--out") -> None:
     """Refuse early what `whole_file` would refuse after the work is done."""
     try:
-        path.resolve()
-        path.lstat()
+        path.stat()
     except (FileNotFoundError, NotADirectoryError):
         pass
-    except (OSError, RuntimeError) as error:  # too long a name, a loop of links
-        reason = getattr(error, "strerror", None) or error
-        raise PlanError(f"{option}: cannot write {str(path)!r}: {reason}.") from error
+    except OSError as error:  # too long a name, a loop of links
+        raise PlanError(
+            f"{option}: cannot write {str(path)!r}: {error.strerror or error}."
+        ) from error
     if path.is_dir():
         raise PlanError(
             f"{option}: a file. Got the directory {str(path)!r}. Add a file name to it."
