@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Callable
 
@@ -121,6 +122,16 @@ def test_json_names_the_fills_inside() -> None:
             }
         ],
     }
+
+
+def test_an_infinite_bound_has_a_place_in_json() -> None:
+    fill = fills.TruncNormal(0.0, 1.0, -math.inf, 2.0)
+    assert fills.fill_from_json(json.loads(json.dumps(fill.to_json(), allow_nan=False))) == fill
+
+
+def test_a_part_without_a_fill_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="the fields of 'packed'"):
+        fills.fill_from_json({"name": "packed", "dim": 0, "parts": [{"name": "q"}]})
 
 
 def test_fill_is_abstract() -> None:

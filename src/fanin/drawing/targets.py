@@ -1,8 +1,8 @@
 """Which tensors may be written through a pointer, and which only through torch's dispatcher.
 
 A pointer write is invisible to everything that torch layers above memory: function transforms,
-dispatch modes, tangents, lazy conjugation. All knowledge of these layers, and every private name
-it takes, is here. The names have no public counterpart in torch 2.13.
+dispatch modes, traces, tangents, lazy conjugation. All knowledge of these layers, and every private
+name it takes, is here. The names have no public counterpart with types in torch 2.13.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _in_function_transform = torch._C._are_functorch_transforms_active
 # Modes that see every operation, FakeTensorMode among them. The public ways to learn of one are
 # to be one, or to run an operation.
 _count_dispatch_modes = torch._C._len_torch_dispatch_stack
+_is_tracing = torch._C._is_tracing  # inside torch.jit.trace, which records operations alone
 
 
 def is_plain(tensor: Tensor) -> bool:
@@ -64,6 +65,7 @@ def _is_memory(tensor: Tensor) -> bool:
         (type(tensor) is Tensor or type(tensor) is Parameter)
         and not _in_function_transform()
         and not _count_dispatch_modes()
+        and not _is_tracing()
         # A dual level is open: the tensor may carry a tangent, which a write has to zero.
         and forward_ad._current_level < 0
         and tensor.layout is torch.strided
@@ -81,6 +83,7 @@ def needs_dispatcher(tensor: Tensor) -> bool:
     return (
         _in_function_transform()
         or _count_dispatch_modes() > 0
+        or _is_tracing()
         or (
             type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
             and not is_dtensor(tensor)  # of which each process writes its part, and asks nobody

@@ -45,4 +45,6 @@ def check_not_negative(fill: Fill, **numbers: float) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, float) and math.isinf(value):
+        return str(value)  # JSON has no infinity
     return value.to_json() if hasattr(value, "to_json") else value

@@ -50,14 +50,14 @@ def fill_from_json(data: Mapping[str, Any], *, functions: Functions | None = Non
     name = str(data.get("name"))
     if name not in _KINDS:
         raise UnknownNameError(f"fill: a known one. Got {name!r}. {one_of(name, _KINDS)}")
-    fields = {
-        key: _value(key, value, functions or {}) for key, value in data.items() if key != "name"
-    }
+    given = {key: value for key, value in data.items() if key != "name"}
     try:
-        return _KINDS[name](**fields)
-    except TypeError as error:
+        return _KINDS[name](
+            **{key: _value(key, value, functions or {}) for key, value in given.items()}
+        )
+    except (KeyError, TypeError) as error:
         raise ArgumentError(
-            f"fill: the fields of {name!r}. Got {sorted(fields)}: {error}."
+            f"fill: the fields of {name!r}. Got {sorted(given)}: {error}."
         ) from None
 
 
@@ -70,6 +70,8 @@ def _value(key: str, value: Any, functions: Functions) -> Any:
                 "text has changed since."
             )
         return functions[value]
+    if value in ("inf", "-inf"):
+        return float(value)
     if isinstance(value, Mapping):
         return fill_from_json(value, functions=functions)
     if isinstance(value, list):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from numbers import Integral
 from typing import Literal, TypeAlias, TypeVar, overload
 
 import numpy as np
@@ -206,9 +207,10 @@ def _check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
 def _sampling(samples: int | None, seed: int | None) -> tuple[int, int]:
     samples = _SAMPLES if samples is None else samples
     seed = 0 if seed is None else seed
-    if samples < 2 or seed < 0:
+    are_whole = isinstance(samples, Integral) and isinstance(seed, Integral)
+    if not are_whole or samples < 2 or seed < 0:
         raise ArgumentError(
-            "gain: an estimate needs two or more samples and a seed that is not negative. "
-            f"Got samples={samples} and seed={seed}. Change them, or leave them out."
+            "gain: an estimate needs two or more samples and a seed that is not negative, whole "
+            f"numbers. Got samples={samples!r} and seed={seed!r}. Change them, or leave them out."
         )
     return samples, seed

@@ -150,8 +150,8 @@ def build(name: str, positional: Iterable[Any], named: Mapping[str, Any]) -> Ini
         bound = signature.bind(*positional, **named)
         return builder(*bound.args, **bound.kwargs)
     except TypeError as error:
-        takes = ", ".join(map(str, signature.parameters.values())) or "no arguments"
-        raise ArgumentError(f"{name}: {error}. It takes {takes}.") from None
+        bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+        raise ArgumentError(f"{name}: {error}. Write {name}{inspect.Signature(bare)}.") from None
 
 
 def check_numbers(name: str, **arguments: Any) -> None:
@@ -169,8 +169,8 @@ def _is_finite(value: Any) -> bool:
 
 
 def _builtin(value: Any) -> Any:
-    """Numbers of other libraries as Python's own, which have a text and a JSON form."""
-    if isinstance(value, tuple):
+    """Numbers of other libraries as Python's own, and lists as tuples: what text can say."""
+    if isinstance(value, tuple | list):
         return tuple(map(_builtin, value))
     if isinstance(value, numbers.Integral):
         return value if isinstance(value, bool) else int(value)

@@ -182,12 +182,13 @@ def _xavier(name: str, gain: float, nonlinearity: Nonlinearity | None, param: An
     check_numbers(name, gain=gain)
     if gain < 0:
         raise ArgumentError(f"{name}: gain is not negative. Got {gain}.")
-    if (nonlinearity is None and param is not None) or (nonlinearity and gain != 1.0):
+    if (nonlinearity is None and param is not None) or (nonlinearity is not None and gain != 1.0):
         raise ArgumentError(
             f"{name}: a gain, or a nonlinearity and its param. Got gain={gain}, nonlinearity="
             f"{nonlinearity!r}, param={param!r}. Leave one out."
         )
-    _gain(nonlinearity, param)
+    if nonlinearity is not None:
+        _gain(nonlinearity, param)
     return Initializer(name, (("gain", gain), ("nonlinearity", nonlinearity), ("param", param)))
 
 
@@ -197,9 +198,7 @@ def _kaiming(name: str, nonlinearity: Nonlinearity, param: Any, mode: str) -> In
     return Initializer(name, (("nonlinearity", nonlinearity), ("param", param), ("mode", mode)))
 
 
-def _gain(nonlinearity: Nonlinearity | None, param: Any, mode: str = "fan_in") -> float:
-    if nonlinearity is None:
-        return 1.0
+def _gain(nonlinearity: Nonlinearity, param: Any, mode: str = "fan_in") -> float:
     return gain_of(nonlinearity, param, of="backward" if mode == "fan_out" else "second_moment")
 
 
@@ -223,7 +222,9 @@ def _scaled(layout: Layout, gain: float, mode: str, distribution: str) -> Fill:
 
 def _resolve_xavier(distribution: str) -> Callable[..., Fill]:
     def resolve(layout: Layout, gain: float, nonlinearity: Any, param: Any) -> Fill:
-        return _scaled(layout, gain * _gain(nonlinearity, param), "fan_avg", distribution)
+        if nonlinearity is not None:
+            gain = _gain(nonlinearity, param)
+        return _scaled(layout, gain, "fan_avg", distribution)
 
     return resolve
 

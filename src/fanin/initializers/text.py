@@ -96,6 +96,10 @@ class _Reader:
     """A recursive-descent reader, one token ahead."""
 
     def __init__(self, text: str, what: str, example: str) -> None:
+        if not isinstance(text, str):
+            raise ArgumentError(
+                f"{what}: text was expected. Got {text!r}. Write for instance {example!r}."
+            )
         if text.count("(") > _MOST_PARENTHESES:
             raise ArgumentError(f"{what}: at most {_MOST_PARENTHESES} calls and tuples. Got more.")
         self.text = text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from fanin.errors import ArgumentError
 from fanin.geometry import Layout
 from fanin.initializers import constant, from_function, zeros
+from fanin.initializers.initializer import check_numbers
 from fanin.planning import Rule, rule
 
 __all__ = ["chrono", "forget_bias"]
@@ -76,10 +76,10 @@ def chrono(max_steps: float) -> tuple[Rule, ...]:
 
     Source: Tallec and Ollivier 2018, Can recurrent neural networks warp time?, arXiv:1804.11188.
     """
-    if not 2 < max_steps < math.inf:
+    check_numbers("chrono", max_steps=max_steps)
+    if max_steps <= 2:
         raise ArgumentError(
-            f"chrono: max_steps is a finite number above 2. Got {max_steps}. "
-            "Pass the length of the sequences."
+            f"chrono: max_steps is above 2. Got {max_steps}. Pass the length of the sequences."
         )
     lstm = from_function(functools.partial(lstm_biases, max_steps=max_steps))
     gru = from_function(functools.partial(gru_biases, max_steps=max_steps))

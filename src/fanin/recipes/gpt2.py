@@ -62,7 +62,7 @@ def gpt2(
     transformers 5.23, `GPT2PreTrainedModel`.
     """
     check_positive("gpt2", std=std, num_layers=num_layers)
-    patterns = (residual,) if isinstance(residual, str) else residual
+    patterns = tuple(residual) if isinstance(residual, tuple | list) else (residual,)
     projection = ResidualNormal(std, num_layers)
     return Recipe(
         "gpt2",

@@ -194,6 +194,17 @@ def test_a_generator_is_refused_inside_compile():
         fill(torch.empty(3))
 
 
+@calls
+@pytest.mark.filterwarnings("ignore")  # of torch: tracing is deprecated, and bakes shapes in
+def test_a_traced_function_draws_at_every_call(call):
+    traced = torch.jit.trace(lambda x: call(x * 1), torch.zeros(6, 4), check_trace=False)
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        expected = call(torch.zeros(6, 4))
+        torch.manual_seed(seed)
+        assert torch.equal(traced(torch.zeros(6, 4)), expected)
+
+
 def test_the_operator_satisfies_torch_s_checks():
     for name, numbers in [("uniform", [0.0, 1.0]), ("orthogonal", [1.0, 0.0])]:
         arguments = (torch.empty(3, 4), name, numbers)

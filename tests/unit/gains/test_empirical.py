@@ -54,9 +54,9 @@ def test_seeds() -> None:
     assert first != other
 
 
-@pytest.mark.parametrize("wrong", [{"samples": 1}, {"seed": -1}])
+@pytest.mark.parametrize("wrong", [{"samples": 1}, {"samples": 2.5}, {"seed": -1}, {"seed": "1"}])
 def test_wrong_sampling(wrong: dict[str, int]) -> None:
-    with pytest.raises(ArgumentError, match=r"Got samples=\d+ and seed=-?\d"):
+    with pytest.raises(ArgumentError, match=r"Got samples=\d.* and seed="):
         gain("tanh", method="empirical", **wrong)
     with pytest.raises(ArgumentError, match="belong to the empirical method"):
         gain("tanh", **wrong)

@@ -176,6 +176,8 @@ def test_refused_layouts(initializer: Initializer, layout: Layout, message: str)
         (lambda: orthogonal(gain=math.inf), "gain is a finite number"),
         (lambda: sparse(1.5), r"in \[0, 1\]"),
         (lambda: dirac(groups=0), "groups is a positive integer"),
+        (lambda: kaiming_normal(nonlinearity=None), "Got None for nonlinearity"),
+        (lambda: kaiming_uniform(nonlinearity=None, param=0.2), "Got None for nonlinearity"),
     ],
 )
 def test_refused_numbers(make: Callable[[], object], message: str) -> None:
@@ -238,6 +240,12 @@ def test_numbers_of_other_libraries_are_kept_as_pythons_own(number):
     assert initializer == parse(str(initializer))
     assert initializer == Initializer.from_json(json.loads(json.dumps(initializer.to_json())))
     assert {type(value) for value in initializer.arguments[2][1]} <= {int, float}
+
+
+def test_a_list_of_parameters_is_the_pair_that_it_stands_for():
+    initializer = kaiming_normal(nonlinearity="hardtanh", param=[-2, 0.5])
+    assert initializer == parse(str(initializer))
+    assert hash(initializer) == hash(kaiming_normal(nonlinearity="hardtanh", param=(-2, 0.5)))
 
 
 def test_an_integer_beyond_every_float_is_no_finite_number():

@@ -110,6 +110,11 @@ def test_ways_to_write(text: str, initializer: Initializer) -> None:
         ("kaiming_normal(nonlinearity=<gelu>)", "Got '<' at column 29"),
         ("zeros(1)", "zeros: too many positional arguments"),
         ("constant()", "constant: missing a required argument: 'value'"),
+        (
+            "kaiming_normal(relu)",
+            r"Write kaiming_normal\(\*, nonlinearity='relu', param=None, mode=",
+        ),
+        (None, "parse: text was expected. Got None"),
         ("normal(sdt=1)", "normal: the name of an argument. Got 'sdt'. Did you mean std"),
     ],
 )

@@ -82,6 +82,7 @@ def test_unknown_names_are_answered_with_near_ones(text: str, message: str) -> N
         ("resnet(zero_gamma=1)", "zero_gamma is true or false"),
         ("siren(omega=fast)", "omega is a finite number"),
         ("siren(omega=0)", "omega is positive"),
+        ("gpt2(residual=3)", "rule: match is a name pattern"),
         ("__import__('os')", "an option is given by name"),
     ],
 )

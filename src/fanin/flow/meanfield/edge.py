@@ -49,8 +49,9 @@ def critical(nonlinearity: Nonlinearity, *, sigma_b: float = 0.0, param: Param =
         param: of the named function.
 
     Returns:
-        ``(sigma_w, sigma_b, q)``. q is 0 for tanh without biases, where lengths shrink to nothing
-        like 1 / depth, and NaN for relu, which keeps every length.
+        ``(sigma_w, sigma_b, q)``. q is NaN for relu, which keeps every length, and 0 for others
+        without biases: lengths of tanh shrink to it like 1 / depth, but those of gelu, silu and
+        mish grow away from it without bound. Give these a ``sigma_b``.
 
     Raises:
         ArgumentError: when the edge of chaos has no point with this ``sigma_b``, as for relu with
