@@ -103,8 +103,8 @@ def initialize(
         seed: as for `plan`.
         device: where the model should be; without it each parameter stays where it is, and one
             without memory goes where its constructor wanted it.
-        dtype: of the floating-point parameters and buffers; without it each keeps its own. FSDP2
-            fixes it, and the device, with the first forward pass.
+        dtype: of the floating-point parameters and buffers; without it each keeps its own, as
+            complex ones do. FSDP2 fixes it, and the device, with the first forward pass.
         example_inputs: as for `plan`, and for lazy modules: without it a lazy parameter is written
             when the first forward pass gives it a shape.
         only: as for `plan`.

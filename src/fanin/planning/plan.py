@@ -12,6 +12,7 @@ from torch import nn
 from fanin.drawing.together import draw_together
 from fanin.errors import FaninError, PlanError
 from fanin.model import Site
+from fanin.model.construction import converted_dtype
 from fanin.planning.checks import writable
 from fanin.planning.describe import explained, plan_table
 from fanin.planning.diff import PlanDiff, plan_diff
@@ -79,17 +80,19 @@ class Plan:
         reshard(model)
         places = writable(self.steps, model, prefix=self.prefix)
         small = _draw_small(self.steps, places)
-        for step, site in zip(self.steps, places, strict=True):
+        # What a parametrized weight is computed with may be written too, and then comes first.
+        pairs = zip(self.steps, places, strict=True)
+        for step, site in sorted(pairs, key=lambda pair: pair[1].through is not None):
             if step.name not in small:
                 _execute(step, site)
             if on_step is not None:
                 on_step(step)
 
     def cast(self, dtype: torch.dtype | None) -> Plan:
-        """The plan for the model with its floating-point tensors in this dtype; None: as it is."""
+        """The plan for the model as `materialize` converts it to this dtype; None: as it is."""
         if dtype is None:
             return self
-        steps = (replace(s, dtype=dtype) if s.dtype.is_floating_point else s for s in self.steps)
+        steps = (replace(step, dtype=converted_dtype(step.dtype, dtype)) for step in self.steps)
         return replace(self, steps=tuple(steps))
 
     def fingerprint(self) -> str:

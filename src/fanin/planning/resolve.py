@@ -87,8 +87,12 @@ def make_plan(
         every_rule_fits(rules_in_order, matched, found)
     kept: list[Entry] = []
     for entry, rules in zip(found, matched, strict=True):
-        if entry.name not in skipped and _is_from_constructor(entry, rules):
+        if entry.name in skipped:
+            continue
+        if _is_from_constructor(entry, rules):
             skipped[entry.name] = "from the constructor"
+            kept.append(entry)
+        elif rules and isinstance(rules[-1].initializer, Keep):
             kept.append(entry)
     every_value_is_there([e for e in kept if is_lost_at(e.owner.module, e.owner.attribute)])
     every_parameter_has_a_rule(
@@ -199,14 +203,19 @@ def _is_from_constructor(entry: Entry, rules: Sequence[Rule]) -> bool:
     """Whether `deferred` left the value that a constructor computed, and it is to stay.
 
     It stays where no rule covers it. torch's own layers compute none: one that has a value was
-    handed it (`Embedding.from_pretrained`), and keeps it unless a rule says its name.
+    handed it (`Embedding.from_pretrained`), or is a class of its own that computes it (a table of
+    sines). It keeps it unless a rule says its name, or is for that class and not for torch's.
     """
     site = entry.owner
     is_kept = site.through is None and is_computed_at(site.parents, site.attribute)
     if not is_kept or not rules:
         return is_kept
-    was_handed = module_type(site.module).__module__.startswith("torch.")
-    return was_handed and rules[-1].match.name is None
+    kind, match = module_type(site.module), rules[-1].match
+    return match.name is None and any(
+        base is kind or (match.types and match.fits_kind(base, site.attribute))
+        for base in kind.__mro__
+        if base.__module__.startswith("torch.") and base is not nn.Module
+    )
 
 
 def _step(

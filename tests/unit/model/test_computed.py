@@ -69,6 +69,16 @@ def test_to_empty_is_noticed() -> None:
     assert before
 
 
+def test_keep_needs_a_value_too() -> None:
+    model = built()
+    recipe = fanin.get_recipe("kaiming") + {name: fanin.keep() for name in KEPT}
+    fanin.initialize(model, recipe, seed=0)
+    replaced(model, 0.0)
+    with pytest.raises(PlanError, match=r"(?s)other numbers, for\n  scale  \(8,\)\n.*skip="):
+        fanin.initialize(model, recipe, seed=0)
+    fanin.initialize(model, recipe, seed=0, skip=KEPT)
+
+
 def test_a_rule_by_name_writes_it_all_the_same() -> None:
     model = built()
     replaced(model, 0.0)

@@ -136,6 +136,34 @@ def test_a_whole_value_that_is_copied_in_later_is_kept() -> None:
     assert model.p.requires_grad
 
 
+def test_a_value_that_is_assigned_later_is_kept() -> None:
+    """On the meta device torch refuses such an assignment."""
+    table = torch.eye(3)
+    with deferred():
+        layer, other = nn.Linear(3, 3), nn.Linear(3, 3)
+        weight = layer.weight
+        layer.weight.data = table
+        other.weight = layer.weight
+        layer.bias.data = torch.empty(2)
+        other.bias.data = other.bias.data[:2]
+    assert layer.weight is weight is other.weight
+    assert torch.equal(weight, table)
+    assert weight.requires_grad
+    assert is_computed(weight)
+    for bias in (layer.bias, other.bias):
+        assert (bias.is_meta, bias.shape) == (True, (2,))
+    materialize(nn.ModuleList([layer, other]))
+    assert torch.equal(weight, table)
+
+
+def test_a_value_that_is_not_there_is_not_assigned() -> None:
+    message = r"assignment to \.data, which needs that of 'weight' of Linear"
+    with deferred():
+        layer, table = nn.Linear(3, 3), nn.Embedding.from_pretrained(torch.eye(3))
+        with pytest.raises(PlanError, match=message):
+            table.weight.data = layer.weight.data
+
+
 def test_a_value_computed_on_the_device_of_a_deferred_parameter_is_real() -> None:
     def build(self: Holder) -> None:
         parameter = register(self, torch.empty(3))
@@ -285,6 +313,17 @@ def test_other_threads_build_as_always() -> None:
     assert not built[0].weight.is_meta
     assert not is_computed(built[0].weight)
     assert here.weight.is_meta
+
+
+def test_contexts_come_and_go_while_other_threads_build() -> None:
+    """torch's dictionary of hooks does not change while a registration goes through it."""
+    with deferred():
+        pass
+    hooks = torch.nn.modules.module._global_parameter_registration_hooks
+    for _ in hooks.values():  # as `register_parameter` does in another thread
+        with deferred():
+            layer = nn.Linear(2, 2)
+    assert layer.weight.is_meta
 
 
 def test_a_model_is_finished_outside() -> None:

@@ -12,7 +12,7 @@ from torch import nn
 import fanin
 from fanin.errors import ArgumentError, DtypeError, PlanError
 from fanin.initializers import normal, ones, orthogonal, zeros
-from fanin.planning import Recipe, keep, rule
+from fanin.planning import Recipe, Rule, keep, rule
 
 FLAT = Recipe("flat", 1, (rule("**", zeros()),))
 NORMAL = Recipe("normal", 1, (rule("**", normal(std=0.5)),))
@@ -51,6 +51,31 @@ def lazy() -> nn.Sequential:
 
 def ordinary() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 2))
+
+
+class Scaling(nn.Module):
+    """A parametrization with a parameter of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight * self.factor
+
+    def right_inverse(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight / self.factor
+
+
+def test_a_weight_is_as_planned_when_its_parametrization_is_written_too() -> None:
+    layer = nn.Linear(4, 4)
+    nn.utils.parametrize.register_parametrization(layer, "weight", Scaling())
+    recipe = fanin.get_recipe("kaiming") + {"**.factor": fanin.initializers.constant(5.0)}
+    fanin.initialize(layer, recipe, seed=0)
+    plain = nn.Linear(4, 4)
+    fanin.initialize(plain, "kaiming", seed=0)
+    assert layer.parametrizations.weight[0].factor == 5
+    assert torch.allclose(layer.weight, plain.weight)
 
 
 def test_lazy_parameters_are_written_when_they_get_their_shapes() -> None:
@@ -141,6 +166,34 @@ def test_a_cast_is_part_of_the_plan() -> None:
     assert torch.equal(model.weight, same.weight)
 
 
+class Turned(nn.Module):
+    """Complex numbers next to real ones, as models with rotary embeddings hold them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Linear(4, 4)
+        self.turns = nn.Parameter(torch.empty(4, 4, dtype=torch.complex64))
+        angles = torch.arange(4.0)
+        self.register_buffer("frequencies", torch.polar(torch.ones(4), angles), persistent=False)
+
+
+@pytest.mark.parametrize("is_deferred", [True, False])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64, torch.complex128])
+def test_a_cast_to_real_numbers_leaves_complex_ones(is_deferred: bool, dtype: torch.dtype) -> None:
+    """`Module.to` drops their imaginary part."""
+    if is_deferred:
+        with fanin.deferred():
+            model = Turned()
+    else:
+        model = Turned()
+    before = model.frequencies.clone()
+    plan = fanin.initialize(model, {"**": normal(std=0.02)}, seed=0, dtype=dtype)
+    wide = dtype if dtype.is_complex else torch.complex64
+    assert [step.dtype for step in plan.steps] == [wide, dtype, dtype]
+    assert (model.mix.weight.dtype, model.turns.dtype) == (dtype, wide)
+    assert torch.equal(model.frequencies, before.to(wide))
+
+
 class Scales(nn.Module):
     """Computes its parameters, as state-space models and many norms do."""
 
@@ -168,6 +221,33 @@ def test_a_table_that_was_handed_over_stays_unless_a_rule_says_its_name() -> Non
     assert model[1].weight.all()
     fanin.initialize(model, {"*.weight": ones()}, seed=0)
     assert (model[0].weight == 1).all()
+
+
+class Sines(nn.Embedding):
+    """Computes its table, as the positions of Marian and Pegasus are."""
+
+    def __init__(self) -> None:
+        super().__init__(6, 4)
+        self.weight = nn.Parameter(torch.arange(24.0).reshape(6, 4).sin(), requires_grad=False)
+
+
+@pytest.mark.parametrize(
+    ("own", "is_kept"),
+    [
+        (rule(nn.Embedding, zeros()), True),
+        (rule(None, zeros(), type_name="*Embedding"), True),
+        (rule(Sines, zeros()), False),
+        (rule(None, zeros(), type_name="Sines"), False),
+        (rule("0.weight", zeros()), False),
+    ],
+)
+def test_a_table_that_a_class_computes_stays_unless_a_rule_is_for_it(
+    own: Rule, is_kept: bool
+) -> None:
+    with fanin.deferred():
+        model = nn.Sequential(Sines(), nn.Linear(4, 4))
+    fanin.initialize(model, fanin.get_recipe("kaiming") + own, seed=0)
+    assert bool(model[0].weight.any()) == is_kept
 
 
 def test_a_part_that_is_kept_has_a_value_to_keep() -> None:

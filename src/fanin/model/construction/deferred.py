@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +26,16 @@ from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper
 from fanin.errors import PlanError
 from fanin.model.construction.computed import mark_computed, remember_value
 from fanin.model.construction.exchange import take_over
+from fanin.model.construction.operations import (
+    COPIES,
+    COPY,
+    EMPTY,
+    FILLS,
+    LIKE,
+    places,
+    tensors_in,
+    written,
+)
 
 __all__ = ["asked_device", "deferred", "forget_device"]
 
@@ -39,7 +49,7 @@ def deferred() -> Iterator[None]:
     then draws for it cost nothing. All else is real: buffers, and parameters with a value of their
     own. Such a value is one that was computed before registration
     (``Parameter(torch.log(torch.arange(1, 9)))``, ``Embedding.from_pretrained``), or that
-    ``copy_`` and ``load_state_dict`` write into the whole parameter from a real tensor later on.
+    ``copy_``, ``load_state_dict`` or an assignment to ``.data`` give the whole parameter later on.
 
     While it lasts, a deferred parameter's ``.device`` is the one it was asked for, so that what a
     constructor places next to it is real as well. It holds for the calling thread. Nested
@@ -62,22 +72,17 @@ def deferred() -> Iterator[None]:
         >>> model[0].weight.device, bool(model[0].weight.any())
         (device(type='cpu'), True)
     """
-    if getattr(_THREAD, "defers", False):
+    if _current() is not None:
         yield
         return
-    construction = _Construction()
-    handles = (
-        register_module_parameter_registration_hook(construction.on_parameter),
-        register_module_buffer_registration_hook(construction.on_buffer),
-    )
-    _THREAD.defers = True
+    with _ADDING:
+        _add_hooks()
+    construction = _THREAD.construction = _Construction()
     try:
         with _watched(construction):
             yield
     finally:
-        _THREAD.defers = False
-        for handle in handles:
-            handle.remove()
+        _THREAD.construction = None
     construction.finish()
 
 
@@ -94,7 +99,9 @@ def forget_device(tensor: Tensor) -> None:
 
 _DEVICE = "_fanin_device"
 _DEVICE_OF = torch.Tensor.device
-_THREAD = threading.local()  # .defers: whether a context is open
+_DATA_OF = torch.Tensor.data
+_THREAD = threading.local()  # .construction: the open context
+_ADDING = threading.Lock()
 _SHARDING = ("torch.distributed.fsdp", "torch.distributed.tensor", "torch.distributed._composable")
 
 
@@ -113,18 +120,18 @@ class _Construction:
     """
 
     def __init__(self) -> None:
-        self.thread = threading.get_ident()
         self.untouched: WeakSet[torch.UntypedStorage] = WeakSet()
         # The meta memory that stands for a storage, should a second parameter look at it.
         self.stand_ins: WeakKeyDictionary[torch.UntypedStorage, Tensor] = WeakKeyDictionary()
         self.origins: dict[torch.UntypedStorage, _Origin] = {}  # of meta storages
         self.values: dict[torch.UntypedStorage, Tensor] = {}  # what copy_ wrote to meta storages
         self.deferred: list[nn.Parameter] = []
+        self.given: list[Tensor] = []  # those with assigned data
         self.places: list[tuple[ref[nn.Module], str]] = []  # where plain parameters were registered
 
     def on_parameter(self, module: nn.Module, name: str, parameter: nn.Parameter) -> None:
         """Registration of a parameter: it moves to meta unless it has a value."""
-        if threading.get_ident() != self.thread or not _is_plain(parameter):
+        if not _is_plain(parameter):
             return
         self.places.append((ref(module), name))
         storage = parameter.untyped_storage()
@@ -138,17 +145,15 @@ class _Construction:
         else:
             mark_computed(module, name, parameter)
 
-    def on_buffer(self, module: nn.Module, name: str, buffer: Tensor | None) -> None:
+    def on_buffer(self, module: nn.Module, name: str, buffer: Tensor) -> None:
         """Registration of a buffer: it cannot depend on a value that is not there yet."""
-        if threading.get_ident() != self.thread or buffer is None:
-            return
         origin = self._origin((buffer,))
         if origin is not None:
             raise _no_value(f"buffer {name!r} of {type(module).__name__}", origin)
 
     def finish(self) -> None:
         """Give memory to what got a value after it was registered, and remember all values."""
-        filled: set[int] = set()  # ids
+        filled = {id(parameter) for parameter in self.given}
         for parameter in self.deferred:
             value = self._value(parameter) if parameter.is_meta else parameter
             if value is not parameter:
@@ -168,9 +173,24 @@ class _Construction:
         origin = self._origin((tensor,))
         return tensor.device if origin is None else origin.device
 
+    def on_data(self, tensor: Tensor, value: Tensor) -> None:
+        """An assignment to ``tensor.data``, which torch refuses between meta and real tensors."""
+        origin = self._origin((tensor, value))
+        if origin is None or tensor.is_meta == value.is_meta:
+            tensor.data = value
+        elif value.is_meta:
+            raise _no_value("an assignment to .data", origin)
+        elif value.untyped_storage() in self.untouched:
+            tensor.data = torch.empty_like(value, device="meta")
+            self.origins[tensor.untyped_storage()] = origin
+        else:
+            take_over(tensor, value.detach())
+            forget_device(tensor)
+            self.given.append(tensor)
+
     def on_operation(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """An operation of torch: what it reserves, writes and reads is noted."""
-        if func in _EMPTY and not (args and isinstance(args[0], Tensor)):
+        if func in EMPTY and not (args and isinstance(args[0], Tensor)):
             return self._remember(func(*args, **kwargs))
         if func._schema.is_mutable:
             return self._write(func, args, kwargs)
@@ -194,17 +214,17 @@ class _Construction:
 
     def _write(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         target = args[0] if args else None
-        if isinstance(target, Tensor) and target.is_meta and 0 in _written(func):
+        if isinstance(target, Tensor) and target.is_meta and 0 in written(func):
             return self._write_meta(func, target, args, kwargs)
         if self.values:
             args = tuple(self._value(arg) for arg in args)
-        read = [value for place, value in _places(args, kwargs) if place not in _written(func)]
+        read = [value for place, value in places(args, kwargs) if place not in written(func)]
         origin = self._origin(read)
         if origin is not None:
             raise _no_value(str(func), origin)
-        for place, value in _places(args, kwargs):
-            if place in _written(func):
-                for tensor in _tensors((value,)):
+        for place, value in places(args, kwargs):
+            if place in written(func):
+                for tensor in tensors_in((value,)):
                     if tensor.layout == torch.strided:
                         self.untouched.discard(tensor.untyped_storage())
         return func(*args, **kwargs)
@@ -213,7 +233,7 @@ class _Construction:
         self, func: Any, target: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
         """A write without effect, but for a whole value that was computed and what follows it."""
-        is_fill = func in _FILLS
+        is_fill = func in FILLS
         if is_fill and not self.values:
             return target
         storage = target.untyped_storage()
@@ -222,7 +242,7 @@ class _Construction:
             self.values.pop(storage, None)
             return target
         origin = self.origins.get(storage)
-        is_known = func in _COPY and not self._value(args[1]).is_meta
+        is_known = func in COPY and not self._value(args[1]).is_meta
         if is_known and is_whole and origin is not None:
             self.values.setdefault(
                 storage, torch.empty(target.numel(), dtype=target.dtype, device=origin.device)
@@ -243,24 +263,24 @@ class _Construction:
         origin = self._origin(args)
         if origin is None:
             result = func(*args, **kwargs)
-            is_copy = func in _COPIES and args[0].layout == torch.strided
-            if func in _EMPTY or (is_copy and args[0].untyped_storage() in self.untouched):
+            is_copy = func in COPIES and args[0].layout == torch.strided
+            if func in EMPTY or (is_copy and args[0].untyped_storage() in self.untouched):
                 self._remember(result)
             return result
-        if func in _LIKE and kwargs.get("device") is None:
+        if func in LIKE and kwargs.get("device") is None:
             result = func(*args, **{**kwargs, "device": origin.device})
-            return self._remember(result) if func in _EMPTY else result
+            return self._remember(result) if func in EMPTY else result
         try:
             result = func(*args, **kwargs)
         except Exception as error:
             raise _no_value(str(func), origin) from error
-        for tensor in _tensors(result if isinstance(result, tuple | list) else (result,)):
+        for tensor in tensors_in(result if isinstance(result, tuple | list) else (result,)):
             if tensor.is_meta and tensor.layout == torch.strided:
                 self.origins.setdefault(tensor.untyped_storage(), origin)
         return result
 
     def _origin(self, values: Sequence[Any]) -> _Origin | None:
-        for tensor in _tensors(values):
+        for tensor in tensors_in(values):
             if tensor.is_meta and tensor.layout == torch.strided:
                 origin = self.origins.get(tensor.untyped_storage())
                 if origin is not None:
@@ -275,6 +295,34 @@ class _Construction:
         if value is None:
             return tensor
         return value.as_strided(tensor.size(), tensor.stride(), tensor.storage_offset())
+
+
+@cache
+def _add_hooks() -> None:
+    """Be told of registrations, from the first context on.
+
+    torch goes through its hooks while any thread builds a module, which would fail there if one
+    came or went with each context.
+    """
+    register_module_parameter_registration_hook(_on_parameter)
+    register_module_buffer_registration_hook(_on_buffer)
+
+
+def _on_parameter(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+    construction = _current()
+    if construction is not None:
+        construction.on_parameter(module, name, parameter)
+
+
+def _on_buffer(module: nn.Module, name: str, buffer: Tensor | None) -> None:
+    construction = _current()
+    if construction is not None and buffer is not None:
+        construction.on_buffer(module, name, buffer)
+
+
+def _current() -> _Construction | None:
+    """That of this thread, while a context is open."""
+    return getattr(_THREAD, "construction", None)
 
 
 @contextmanager
@@ -299,6 +347,8 @@ def _watched(construction: _Construction) -> Iterator[None]:
     ) -> Any:
         if type(func) is MethodWrapperType and func.__self__ is _DEVICE_OF:
             return construction.on_device(args[0])
+        if type(func) is MethodWrapperType and func.__self__ is _DATA_OF and len(args) == 2:
+            return construction.on_data(*args)  # a read has one argument
         return func(*args, **(kwargs or {}))
 
     # Private to torch: True would import the compiler (1.5 s) to wrap every operation.
@@ -341,52 +391,3 @@ def _is_sharding() -> bool:
     """
     names = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_stack(None))
     return any(name.startswith(_SHARDING) for name in names)
-
-
-def _tensors(values: Sequence[Any]) -> Iterator[Tensor]:
-    """The tensors among an operation's arguments, in lists of them as well."""
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, list | tuple):
-            yield from (item for item in value if isinstance(item, Tensor))
-
-
-def _places(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[int | str, Any]]:
-    return [*enumerate(args), *kwargs.items()]
-
-
-@cache
-def _written(func: Any) -> frozenset[int | str]:
-    """The arguments that an operation writes to, by place and by name."""
-    written: set[int | str] = set()
-    for place, argument in enumerate(func._schema.arguments):
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            written |= {place, argument.name}
-    return frozenset(written)
-
-
-def _overloads(*names: str) -> frozenset[Callable[..., Any]]:
-    packets = [getattr(torch.ops.aten, name) for name in names]
-    return frozenset(
-        getattr(packet, overload) for packet in packets for overload in packet.overloads()
-    )
-
-
-# Operations that only reserve memory.
-_EMPTY = _overloads(
-    "empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided"
-)
-# Copies: of memory that nobody wrote they are memory that nobody wrote.
-_COPIES = _overloads("clone", "_to_copy")
-# Tensors that take over shape and device of another one, and nothing of its values.
-_LIKE = _overloads(
-    *("empty_like", "zeros_like", "ones_like", "full_like"),
-    *("rand_like", "randn_like", "randint_like"),
-    *("new_empty", "new_empty_strided", "new_zeros", "new_ones", "new_full"),
-)
-# What initializations are made of: on meta they need not even be called.
-_FILLS = _overloads(
-    "normal_", "uniform_", "zero_", "fill_", "random_", "bernoulli_", "exponential_"
-)
-_COPY = _overloads("copy_")

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fanin.errors import PlanError
+from fanin.model.construction.conversion import converted_dtype
 
 __all__ = ["check_not_settled", "is_fully_sharded"]
 
@@ -33,7 +34,7 @@ def check_not_settled(
     """
     for name, module in model.named_modules():
         for parameter in _settled(module):
-            if dtype not in (None, parameter.dtype) and parameter.is_floating_point():
+            if converted_dtype(parameter.dtype, dtype) != parameter.dtype:
                 asked = f"dtype={dtype} for parameters in {parameter.dtype}"
             elif device is not None and _is_elsewhere(device, parameter.device):
                 asked = f"device={str(device)!r} for parameters on {parameter.device}"

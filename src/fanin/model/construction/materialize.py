@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass  # it has
 from fanin.errors import ArgumentError, PlanError
 from fanin.geometry import is_dtensor
 from fanin.model.construction.computed import follow_value
+from fanin.model.construction.conversion import converted_dtype
 from fanin.model.construction.deferred import asked_device, forget_device
 from fanin.model.construction.exchange import attach_hooks, is_in_use, take_over
 from fanin.model.construction.fsdp2 import check_not_settled
@@ -39,7 +40,8 @@ def materialize(
         model: any module; one without meta parameters is only moved.
         device: for everything. None: meta parameters go where their constructor asked for them
             under `fanin.deferred`, or to torch's default device; the rest stays.
-        dtype: of floating-point and complex tensors; None keeps theirs.
+        dtype: of floating-point tensors, and where it is complex of complex ones; None keeps
+            theirs.
         buffers: canonical names of meta buffers that will be written, and so get memory too.
 
     Raises:
@@ -161,8 +163,8 @@ class _Move:
         if is_wrapper:  # _apply exchanges these, attributes and all
             self.wrappers.append((tensor, dict(tensor.__dict__)))
         if tensor.device.type != "meta":
-            dtype = self._dtype_of(tensor)
-            moved = tensor.to(self.device, dtype) if self.device or dtype else tensor
+            dtype = converted_dtype(tensor.dtype, self.dtype)
+            moved = tensor.to(self.device, dtype) if self.device or self.dtype else tensor
             if not is_wrapper or is_dtensor(tensor):
                 follow_value(tensor, moved)
             return moved
@@ -175,7 +177,7 @@ class _Move:
         return tensor
 
     def _memory(self, tensor: Tensor) -> Tensor:
-        dtype = self._dtype_of(tensor) or tensor.dtype
+        dtype = converted_dtype(tensor.dtype, self.dtype)
         device = self.device or asked_device(tensor) or _default_device(tensor)
         if nn.parameter.is_lazy(tensor):
             return torch.empty(0, dtype=dtype, device=device)
@@ -183,9 +185,6 @@ class _Move:
         if not is_traceable_wrapper_subclass(memory):
             advise_large_pages(memory)
         return memory
-
-    def _dtype_of(self, tensor: Tensor) -> torch.dtype | None:
-        return self.dtype if tensor.is_floating_point() or tensor.is_complex() else None
 
 
 def _default_device(tensor: Tensor) -> torch.device:
