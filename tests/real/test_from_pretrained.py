@@ -99,8 +99,19 @@ def test_the_names_are_those_of_save_pretrained(tmp_path: Path) -> None:
             for folder in (one, other)
         ]
         assert maps[0] == maps[1], name
-        configs = [json.loads((folder / "config.json").read_text()) for folder in (one, other)]
+        configs = [
+            {path.name: json.loads(path.read_text()) for path in folder.glob("*config.json")}
+            for folder in (one, other)
+        ]
         assert configs[0] == configs[1], name
+
+
+def test_the_generation_config_is_written_too(tmp_path: Path) -> None:
+    model = deferred(MODELS["GPT-2"][0])
+    model.generation_config.max_new_tokens = 7
+    write_checkpoint(model, tmp_path, recipe="gpt2", seed=5)
+    loaded = hf.AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert loaded.generation_config.max_new_tokens == 7
 
 
 def test_a_tie_keeps_the_name_that_is_looked_for(tmp_path: Path) -> None:

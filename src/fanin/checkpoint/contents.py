@@ -14,6 +14,7 @@ from fanin.checkpoint.errors import CheckpointError
 from fanin.checkpoint.originals import drawn_originals
 from fanin.geometry import is_dtensor
 from fanin.model import Site, buffers, sites
+from fanin.model.construction import converted_dtype
 from fanin.planning import Plan, Step
 
 __all__ = ["Stored", "contents", "contents_of_plan"]
@@ -144,9 +145,7 @@ def _at_hand(names: tuple[str, ...], tensor: Tensor, dtype: torch.dtype | None) 
             f"write_checkpoint: a checkpoint holds dense tensors. Got the layout {tensor.layout} "
             f"for {names[0]!r}. Store it as a non-persistent buffer, or make it dense."
         )
-    value = tensor.detach()
-    if dtype is not None and value.is_floating_point():
-        value = value.to(dtype)
+    value = tensor.detach().to(converted_dtype(tensor.dtype, dtype))
     return Stored(names[0], names[1:], tuple(value.shape), value.dtype, value=value)
 
 

@@ -20,7 +20,7 @@ from fanin.checkpoint.folder import (
     dcp_files,
     foreign,
     open_folder,
-    remove_foreign,
+    to_remove,
 )
 from fanin.checkpoint.lock import locked
 from fanin.checkpoint.saved_plan import PLAN
@@ -51,8 +51,8 @@ def ready_to_write_dcp(
         if not force:
             _check_empty(path, small)
         check_writable(path)
-        replaced = dcp_files(path) if force else _leftovers(path, small)
-        check_space(path, writing.remaining_bytes, replaced=replaced)
+        removed = _removed(path, small, force=force)
+        check_space(path, writing.remaining_bytes, removed=removed)
     return writing
 
 
@@ -98,10 +98,8 @@ class DcpWriting:
         with _explained(self.path), locked(self.path, rank=0):
             if not self.force:
                 _check_empty(self.path, self.small)
-            else:
-                remove_foreign(self.path, (), self.small)
-            for left in _leftovers(self.path, self.small):
-                left.unlink(missing_ok=True)
+            for each in _removed(self.path, self.small, force=self.force):
+                each.unlink(missing_ok=True)
             clear_leftovers(self.path, self.small)
             for name, text in self.small.items():
                 with whole_file(self.path / name) as file:
@@ -172,6 +170,11 @@ def _whole(stored: Stored) -> Tensor:
     out = torch.empty(stored.shape, dtype=stored.dtype, device="cpu")
     stored.step.draw_region(Region.whole(stored.shape), out)
     return out
+
+
+def _removed(path: Path, small: Mapping[str, str], *, force: bool) -> list[Path]:
+    """The files that go before the first one is written."""
+    return to_remove(path, (), small) if force else _leftovers(path, small)
 
 
 def _leftovers(path: Path, small: Mapping[str, str]) -> list[Path]:

@@ -22,7 +22,7 @@ __all__ = [
     "is_finished",
     "is_for_dcp",
     "open_folder",
-    "remove_foreign",
+    "to_remove",
 ]
 
 _DCP = re.compile(r"\.metadata(\.tmp)?|__\d+_\d+\.distcp")  # as torch's FileSystemWriter names them
@@ -78,12 +78,10 @@ def check_folder(folder: Path, shards: Sequence[Shard], small: Mapping[str, str]
         )
 
 
-def remove_foreign(folder: Path, shards: Sequence[Shard], small: Mapping[str, str]) -> None:
-    """Remove files of another checkpoint whose names this one does not write over."""
+def to_remove(folder: Path, shards: Sequence[Shard], small: Mapping[str, str]) -> list[Path]:
+    """Files of another checkpoint whose names this one does not write over."""
     replaced = {*small, *(shard.name for shard in shards)} - {INDEX}
-    for name, _ in list(foreign(folder, shards, small)):
-        if name not in replaced:
-            (folder / name).unlink(missing_ok=True)
+    return [folder / name for name, _ in foreign(folder, shards, small) if name not in replaced]
 
 
 def dcp_files(folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from torch import nn
 from fanin.model import module_type
 from fanin.model.wrappers import wrapped_attribute
 
-__all__ = ["config_text", "tied_names"]
+__all__ = ["config_texts", "tied_names"]
 
 
 def tied_names(model: nn.Module) -> Collection[str]:
@@ -21,23 +21,36 @@ def tied_names(model: nn.Module) -> Collection[str]:
     return frozenset(tied) if isinstance(tied, dict) else frozenset()
 
 
-def config_text(model: nn.Module, dtype: torch.dtype | None) -> str | None:
-    """The model's ``config.json``, with its class and dtype as `save_pretrained` states them.
+def config_texts(model: nn.Module, dtype: torch.dtype | None) -> dict[str, str]:
+    """``config.json`` and, of a model that generates, ``generation_config.json``, by name.
 
-    None for a model that has no configuration of that kind.
+    With the model's class and dtype, as `save_pretrained` states them. Empty for a model that has
+    no configuration of that kind.
     """
     model = _unwrapped(model)
     config: Any = getattr(model, "config", None)
     if not callable(getattr(config, "to_json_string", None)):
-        return None
-    content = json.loads(config.to_json_string(use_diff=True))
+        return {}
+    content = _content(config)
     content["architectures"] = [module_type(model).__name__]
     floating = (p.dtype for p in model.parameters() if p.is_floating_point())
     stored = dtype or next(floating, None)
     if stored is not None:
         key = "torch_dtype" if "torch_dtype" in content else "dtype"
         content[key] = str(stored).removeprefix("torch.")
-    return json.dumps(content, indent=2, sort_keys=True) + "\n"
+    contents = {"config.json": content}
+    generating = getattr(model, "can_generate", None)
+    if callable(generating) and generating():
+        contents["generation_config.json"] = _content(model.generation_config)
+        contents["generation_config.json"].pop("compile_config", None)  # as save_pretrained does
+    return {
+        name: json.dumps(each, indent=2, sort_keys=True) + "\n" for name, each in contents.items()
+    }
+
+
+def _content(config: Any) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(config.to_json_string(use_diff=True))
+    return content
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fanin.checkpoint.errors import CheckpointError
 from fanin.errors import PlanError
 from fanin.model import Parametrized, Site
-from fanin.model.construction.meta_copy import meta_copy
+from fanin.model.construction import materialize
 from fanin.model.parametrized import parametrized
 from fanin.planning import Step
 
@@ -27,10 +30,8 @@ def drawn_originals(step: Step, site: Site, dtype: torch.dtype | None) -> tuple[
     """
     assert site.through is not None
     _check_stateless(step, site, site.through)
-    twin, _ = meta_copy(site.module, ())
-    twin.to_empty(device="cpu")
-    if dtype is not None:
-        twin.to(dtype)
+    twin = _twin(site.module)
+    materialize(twin, device="cpu", dtype=dtype)
     through = parametrized(twin)[site.attribute]
     value = torch.empty(step.shape, dtype=step.dtype, device="cpu")
     step.draw(value)
@@ -39,6 +40,18 @@ def drawn_originals(step: Step, site: Site, dtype: torch.dtype | None) -> tuple[
     except PlanError as error:
         raise CheckpointError(f"{error}\nThis was asked for {step.name!r}.") from error
     return tuple(original.detach() for _, original in through.originals)
+
+
+def _twin(module: nn.Module) -> nn.Module:
+    """A copy that computes what the module does: only its parameters have no values."""
+    memo: dict[int, Any] = {
+        id(each): nn.Parameter(torch.empty_like(each, device="cpu"), each.requires_grad)
+        for each in module.parameters()
+    }
+    for each in vars(module).values():
+        if isinstance(each, Tensor):  # what an older hook computed cannot be deep-copied
+            memo[id(each)] = each.detach().clone()
+    return copy.deepcopy(module, memo)
 
 
 def _check_stateless(step: Step, site: Site, through: Parametrized) -> None:

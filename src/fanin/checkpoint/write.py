@@ -13,7 +13,7 @@ from torch import nn
 from fanin.checkpoint.contents import contents, contents_of_plan
 from fanin.checkpoint.dcp import DcpWriting, ready_to_write_dcp, under_each_name
 from fanin.checkpoint.drawing import try_drawing
-from fanin.checkpoint.hugging_face import config_text, tied_names
+from fanin.checkpoint.hugging_face import config_texts, tied_names
 from fanin.checkpoint.processes import Processes
 from fanin.checkpoint.saved_plan import (
     PLAN,
@@ -164,9 +164,8 @@ def prepare_checkpoint(
     values = value_digests(stored)
     digest = contents_digest(plan, groups, values)
     small = {PLAN: plan_text(plan, groups, values, digest)}
-    config = config_text(model, dtype) if model is not None else None
-    if config is not None:
-        small["config.json"] = config
+    if model is not None:
+        small |= config_texts(model, dtype)
     if format == "dcp":
         return ready_to_write_dcp(Path(path), plan, stored, small, force=force)
     parts = shards(groups, {**origin(plan), "fanin.contents": digest, **(metadata or {})})

@@ -21,7 +21,7 @@ from fanin.checkpoint.folder import (
     clear_leftovers,
     is_finished,
     open_folder,
-    remove_foreign,
+    to_remove,
 )
 from fanin.checkpoint.lock import locked
 from fanin.checkpoint.processes import Processes
@@ -55,8 +55,9 @@ def ready_to_write(
         check_writable(path)
         mine = processes.share(shards)
         remaining = tuple(shard for shard in mine if not is_finished(shard, path))
-        needed = sum(shard.nbytes for shard in remaining)
-        check_space(path, needed, replaced=[path / shard.name for shard in remaining])
+        is_cleared = force and processes.rank == 0
+        removed = to_remove(path, shards, small) if is_cleared else []
+        check_space(path, _room(remaining, path), removed=removed)
     return Writing(path, plan, shards, small, processes, force, remaining)
 
 
@@ -143,10 +144,11 @@ class Writing:
     def _make_room(self) -> None:
         """Remove what would be read with the checkpoint, and what a killed run has left."""
         if self.force and self.processes.rank == 0:
-            remove_foreign(self.path, self.shards, self.small)
-        processes, everyones = self.processes, (PLAN, "config.json", INDEX)
+            for each in to_remove(self.path, self.shards, self.small):
+                each.unlink(missing_ok=True)
+        processes = self.processes
         clear_leftovers(self.path, (shard.name for shard in processes.share(self.shards)))
-        clear_leftovers(self.path, everyones, rank=processes.rank, count=processes.count)
+        clear_leftovers(self.path, {*self.small, INDEX}, rank=processes.rank, count=processes.count)
 
     def _write_text(self, name: str, text: str) -> None:
         path = self.path / name
@@ -190,9 +192,27 @@ def _write_tensor(
         on_bytes(piece.nbytes)
 
 
-def check_space(path: Path, needed: int, *, replaced: Sequence[Path]) -> None:
-    """Refuse to write more bytes than the disk has room for, once some files are gone."""
-    free = shutil.disk_usage(path).free + sum(p.stat().st_size for p in replaced if p.exists())
+def _room(shards: Sequence[Shard], folder: Path) -> int:
+    """The bytes that files need at most beside those they replace, each once it is whole."""
+    most = more = 0
+    for shard in shards:
+        more += shard.nbytes
+        most = max(most, more)
+        more -= _size(folder / shard.name)
+    return most
+
+
+def _size(path: Path) -> int:
+    """What removing a name gives back: of a link the link itself, of nothing 0."""
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def check_space(path: Path, needed: int, *, removed: Sequence[Path]) -> None:
+    """Refuse to write more bytes than the disk has room for, once some files are removed."""
+    free = shutil.disk_usage(path).free + sum(map(_size, removed))
     if needed > free:
         raise CheckpointError(
             f"write_checkpoint: the files fit on the disk. Got {bytes_text(needed)} to write to "

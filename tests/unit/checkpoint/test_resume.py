@@ -323,6 +323,30 @@ def test_a_disk_that_is_too_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert content(tmp_path) == {}
 
 
+def test_a_file_is_replaced_once_the_new_one_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So there is room for one shard beside the old ones, and for a single file there is not."""
+    folder, single = tmp_path / "shards", tmp_path / "single"
+    write(folder)
+    write(single, max_shard_size="5GB")
+    before = content(single)
+    usage = shutil.disk_usage(tmp_path)._replace(free=2000)
+    monkeypatch.setattr(writing.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(CheckpointError, match=r"8\.2 kB to write to .* which has 2\.0 kB left"):
+        write(single, seed=1, max_shard_size="5GB", force=True)
+    assert content(single) == before
+    assert write(folder, seed=1, force=True).is_complete
+    assert write(single, seed=1, force=True).is_complete  # in shards: the single file goes first
+
+
+def test_a_link_that_leads_nowhere_is_replaced(tmp_path: Path) -> None:
+    for name in ("model-00001-of-00007.safetensors", "model-00001-of-00002.safetensors"):
+        (tmp_path / name).symlink_to(tmp_path / "missing")
+    assert write(tmp_path, force=True).is_complete
+    assert not any(path.is_symlink() for path in tmp_path.iterdir())
+
+
 def test_a_disk_that_fills_up(
     tmp_path: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -221,6 +221,37 @@ def test_a_parametrized_weight_is_stored_as_its_originals(
     assert all(torch.equal(found[name], tensor) for name, tensor in state.items())
 
 
+class Rows(nn.Module):
+    """A factor for each row, in a buffer that is not saved and in a plain attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("factors", torch.arange(1.0, 4.0).unsqueeze(1), persistent=False)
+        self.more = torch.tensor([[2.0], [4.0], [8.0]])
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows * self.factors * self.more
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        return weight / self.factors / self.more
+
+
+def scaled_rows() -> nn.Module:
+    layer = nn.Linear(5, 3)
+    nn.utils.parametrize.register_parametrization(layer, "weight", Rows())
+    return layer
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float64])
+def test_what_a_parametrization_computes_with_is_that_of_the_model(
+    tmp_path: Path, dtype: torch.dtype | None
+) -> None:
+    write_checkpoint(scaled_rows(), tmp_path, recipe="kaiming", seed=4, dtype=dtype)
+    state = expected_state(scaled_rows(), recipe="kaiming", seed=4, dtype=dtype)
+    found = loaded(tmp_path)
+    assert all(torch.equal(found[name], tensor) for name, tensor in state.items())
+
+
 def test_a_parametrization_with_state_is_refused(tmp_path: Path) -> None:
     model = nn.utils.parametrizations.spectral_norm(nn.Linear(5, 3))
     with pytest.raises(CheckpointError, match="keeps other state"):
