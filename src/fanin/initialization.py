@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import nn
 
 from fanin.errors import ArgumentError, PlanError
-from fanin.gains.elementwise import apart
 from fanin.model import buffers, sites
 from fanin.model.construction import infer_shapes, materialize
 from fanin.model.construction.meta_copy import meta_copy
 from fanin.planning import Plan, Recipe, Rule, Step, make_plan
 from fanin.planning.resharding import reshard
 from fanin.planning.rules import Content
+from fanin.planning.seeding import drawn_seed
 from fanin.planning.selection import Selection
-from fanin.stream.key import generator_bits
 
 if TYPE_CHECKING:
     from fanin.flow import Trace
@@ -205,21 +204,13 @@ def _recipe(recipe: RecipeLike) -> Recipe:
         ) from None
 
 
-@contextmanager
-def _seeded(seed: int | None) -> Iterator[int]:
-    """The seed, or 64 bits of torch's generator, which gets them back where the body raises."""
+def _seeded(seed: int | None) -> AbstractContextManager[int]:
+    """The seed, or one that is drawn."""
     if seed is not None:
-        yield seed
-        return
+        return nullcontext(seed)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         raise PlanError(
             "plan: processes that share a model share a seed. Got seed=None with an initialized "
             "process group. Pass the same seed= on every rank."
         )
-    # Apart from fake tensors and other modes of the caller.
-    before, bits = apart(lambda: (torch.get_rng_state(), generator_bits()), keep_rng=False)
-    try:
-        yield bits
-    except BaseException:
-        apart(lambda: torch.set_rng_state(before), keep_rng=False)
-        raise
+    return drawn_seed()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, TypeAlias, cast, overload
 
-import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -18,8 +18,9 @@ from fanin.calibration.metainit import MetaInit
 from fanin.calibration.selection import Names
 from fanin.calibration.trials import Batch, LossFunction
 from fanin.errors import ArgumentError, UnknownNameError, one_of
+from fanin.planning.seeding import drawn_seed
 from fanin.probing.measuring.arguments import checked_model
-from fanin.stream.key import checked_seed, generator_bits
+from fanin.stream.key import checked_seed
 
 __all__ = ["LearnedMethod", "calibrate"]
 
@@ -167,12 +168,9 @@ def calibrate(
         )
     model = checked_model(model, asked="calibrate")
     draws = method == "lsuv" and orthogonal is not False
-    state = torch.get_rng_state()
-    if seed is not None:
-        seed = checked_seed(seed)
-    elif draws:
-        seed = generator_bits(None)
-    try:
+    seed = None if seed is None else checked_seed(seed)
+    given: AbstractContextManager[int | None] = nullcontext(seed)
+    with drawn_seed() if draws and seed is None else given as bits:
         return scale_layers(
             model,
             batch,
@@ -180,14 +178,11 @@ def calibrate(
             target=target,
             tolerance=tolerance,
             max_iterations=max_iterations,
-            pass_seed=seed,
-            orthogonal_seed=seed if draws else None,
+            pass_seed=bits,
+            orthogonal_seed=bits if draws else None,
             only=only,
             skip=skip,
         )
-    except BaseException:
-        torch.set_rng_state(state)  # as if no seed had been taken
-        raise
 
 
 def _check_batch(batch: object) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fanin.drawing.capturing import check_not_capturing
 from fanin.drawing.elementwise import draw_elementwise
-from fanin.errors import ArgumentError
 from fanin.fills import FromFunction, Mapped, Normal, TruncNormal, Uniform
 from fanin.fills.functions import call
 from fanin.geometry import Region
@@ -32,7 +32,7 @@ def draw_mapped(fill: Mapped, key: Key, region: Region, out: Tensor, draw: Draw)
     Raises:
         ArgumentError: while a CUDA graph is captured.
     """
-    _require_no_capture(fill.name, out.device)
+    check_not_capturing(out.device, "what a function made on the CPU", fill.name)
     dtype = _working_dtype(out.dtype)
     if isinstance(fill.base, Uniform | Normal | TruncNormal):
         draw, limit = draw_elementwise, _CHUNK
@@ -54,7 +54,7 @@ def draw_from_function(fill: FromFunction, key: Key, region: Region, out: Tensor
     Raises:
         ArgumentError: while a CUDA graph is captured.
     """
-    _require_no_capture(fill.name, out.device)
+    check_not_capturing(out.device, "what a function made on the CPU", fill.name)
     seed = key.value - 2**64 if key.value >= 2**63 else key.value
     whole = torch.zeros(region.shape, dtype=_working_dtype(out.dtype), device="cpu")
     named = {}
@@ -67,14 +67,6 @@ def draw_from_function(fill: FromFunction, key: Key, region: Region, out: Tensor
         for dim in range(value.dim()):
             value = value.index_select(dim, region.indices(dim))
     _store(value, out)
-
-
-def _require_no_capture(name: str, device: torch.device) -> None:
-    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-        raise ArgumentError(
-            f"draw: a captured CUDA graph cannot copy what a function made on the CPU. Got {name}. "
-            "Draw this tensor before the capture."
-        )
 
 
 def _takes_generator(function: Callable[..., Any]) -> bool:

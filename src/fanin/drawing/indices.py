@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fanin.errors import ArgumentError
+from fanin.drawing.capturing import check_not_capturing
 
 __all__ = ["beside"]
 
@@ -34,12 +34,8 @@ def beside(indices: Tensor, device: torch.device) -> Tensor:
         return made[0] if len(made) == 1 else torch.cat([none, *made])
     if device.type != "cuda":
         return indices.to(device)
-    if torch.cuda.is_current_stream_capturing():
-        raise ArgumentError(
-            "draw: a captured CUDA graph cannot copy indices, only make those of a few evenly "
-            f"spaced stretches. Got {len(indices)} indices of more than {_FEW}. Draw this tensor "
-            "before the capture."
-        )
+    rule = "indices, only make those of a few evenly spaced stretches"
+    check_not_capturing(device, rule, f"{len(indices)} indices of more than {_FEW}")
     return indices.pin_memory().to(device, non_blocking=True)
 
 

@@ -50,4 +50,4 @@ def _in_float32(device: torch.device) -> Iterator[None]:
                 if settings.fp32_precision != before:
                     settings.fp32_precision = before
             return
-    yield
+    yield  # exact already: no thread waits for another

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from fanin import stream
+from fanin.drawing.capturing import is_capturing
 from fanin.drawing.elementwise import law_of
 from fanin.drawing.targets import check_writable, is_reachable
 from fanin.errors import FaninError
@@ -34,17 +34,13 @@ def draw_together(draws: Sequence[tuple[Fill, Key, Tensor]]) -> list[bool]:
         for law, (_, key, tensor) in zip(laws, draws, strict=True)
         if law is not None
     ]
-    if len(pairs) < 2 or _is_capturing():
+    # A captured graph would copy the table of a group anew at each replay.
+    if len(pairs) < 2 or is_capturing(pairs[0][2].device):
         return [False] * len(draws)
     stream.fill_together(pairs)
     for *_, tensor in pairs:
         increment_version(tensor)
     return [law is not None for law in laws]
-
-
-def _is_capturing() -> bool:
-    """Whether a CUDA graph is captured: it would copy the table of a group anew at each replay."""
-    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
 
 
 def _law(fill: Fill, tensor: Tensor) -> Law | None:

@@ -77,7 +77,7 @@ def test_none_on_the_cpu() -> None:
 
 
 def test_nothing_together_while_a_graph_is_captured(launched, monkeypatch) -> None:
-    monkeypatch.setattr(module, "_is_capturing", lambda: True)
+    monkeypatch.setattr(module, "is_capturing", lambda device: True)
     draws = [(fills.Normal(), Key(0, "w"), torch.empty(3))] * 2
     assert draw_together(draws) == [False, False]
     assert launched == []
