@@ -5,104 +5,25 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import textwrap
-import time
 from pathlib import Path
 
 import pytest
 import torch
+from init_commands import FAILURE, USAGE, command, directory_of_models, made_by, run
 from safetensors import safe_open
 from safetensors.torch import load_file, load_model
 from torch import nn
-from typer.testing import CliRunner, Result
 
 import fanin
-from fanin.cli import app, files, initialize
 from fanin.zoo import lenet, mlp
-
-MODELS = """
-    import torch
-    from torch import nn
-
-    def tied():
-        model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
-        model[1].weight = model[0].weight
-        return model
-
-    class Outer:
-        Inner = nn.Identity
-
-    class WithBuffers(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.norm = nn.BatchNorm1d(3)
-            self.register_buffer("table", torch.arange(3.0), persistent=False)
-            self.flag = nn.Buffer(torch.tensor([True]))
-
-    def scaled(scale: float = 1.0):
-        model = nn.Module()
-        model.scale = nn.Parameter(torch.full((2,), scale))
-        return model
-
-    def uncovered():
-        model = nn.Module()
-        model.scale = nn.Parameter(torch.empty(2))
-        return model
-
-    def lazy():
-        return nn.LazyLinear(2)
-
-    def reading():
-        model = nn.Linear(2, 2)
-        model.largest = model.weight.max().item()
-        return model
-
-    def broken():
-        raise RuntimeError("no such weights")
-
-    def number():
-        return 3
-
-    def talkative():
-        print("building")
-        return nn.Linear(2, 2)
-
-    def empty():
-        return nn.BatchNorm1d(0)
-
-    def with_buffer(kind):
-        model = nn.Linear(2, 2)
-        buffers = {
-            "meta": lambda: torch.empty(3, device="meta"),
-            "sparse": lambda: torch.eye(3).to_sparse(),
-            "conjugated": lambda: torch.tensor([1 + 2j]).conj(),
-        }
-        model.register_buffer("table", buffers[kind]())
-        return model
-
-    model = nn.Linear(2, 2)
-"""
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty directory to type commands in, with a file of models called mymodels.py."""
-    (tmp_path / "mymodels.py").write_text(textwrap.dedent(MODELS))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "mymodels", raising=False)
-    return tmp_path
-
-
-def run(command: str) -> Result:
-    return CliRunner().invoke(app, command.split())
-
-
-def made_by(here: Path) -> set[str]:
-    return {path.name for path in here.iterdir()} - {"mymodels.py", "__pycache__"}
+    return directory_of_models(tmp_path, monkeypatch)
 
 
 def test_the_file_holds_what_initialize_gives(here: Path) -> None:
@@ -146,12 +67,6 @@ def test_without_a_seed_a_fresh_one_is_recorded(here: Path) -> None:
     for name in ("a", "b"):
         assert run(f"init zoo:lenet -r xavier --out {name}.safetensors").exit_code == 0
     assert Path("a.safetensors").read_bytes() != Path("b.safetensors").read_bytes()
-
-
-def test_the_file_has_the_usual_permissions(here: Path) -> None:
-    run("init zoo:lenet -r xavier --out a.safetensors")
-    Path("plain").touch()
-    assert Path("a.safetensors").stat().st_mode == Path("plain").stat().st_mode
 
 
 def test_arguments_reach_the_model(here: Path) -> None:
@@ -226,9 +141,6 @@ def test_json_is_all_that_stdout_holds(here: Path) -> None:
     assert "file" not in planned
 
 
-USAGE, FAILURE = 2, 1
-
-
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [
@@ -276,79 +188,6 @@ def test_bad_input_is_one_message_and_no_file(
     assert made_by(here) == set()
 
 
-def test_a_file_is_needed(here: Path) -> None:
-    result = run("init zoo:lenet -r kaiming")
-    assert (result.exit_code, "--dry-run" in result.stderr) == (USAGE, True)
-
-
-@pytest.mark.parametrize(
-    ("out", "message"),
-    [
-        ("missing/a.safetensors", "Create 'missing' first"),
-        ("folder.safetensors", "Got the directory"),
-        ("old.safetensors", "Say --force"),
-        ("pipe.safetensors", "a regular file"),
-        ("old.safetensors/a.safetensors", "directory that exists"),
-    ],
-)
-def test_a_file_that_cannot_be_is_refused(here: Path, out: str, message: str) -> None:
-    Path("old.safetensors").write_text("precious")
-    Path("folder.safetensors").mkdir()
-    os.mkfifo("pipe.safetensors")
-    before = made_by(here)
-    result = run(f"init zoo:lenet -r kaiming --out {out}")
-    assert result.exit_code == FAILURE
-    assert message in result.stderr
-    assert made_by(here) == before
-    assert Path("old.safetensors").read_text() == "precious"
-
-
-def test_force_overwrites(here: Path) -> None:
-    Path("old.safetensors").write_text("worthless")
-    assert run("init zoo:lenet -r kaiming --out old.safetensors --force").exit_code == 0
-    assert len(load_file("old.safetensors")) == 10
-
-
-def test_a_link_is_written_through(here: Path) -> None:
-    Path("old.safetensors").write_text("worthless")
-    Path("link.safetensors").symlink_to("old.safetensors")
-    assert run("init zoo:lenet -r kaiming --out link.safetensors --force").exit_code == 0
-    assert Path("link.safetensors").is_symlink()
-    assert len(load_file("old.safetensors")) == 10
-
-
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_file_appears_whole_or_not_at_all(
-    here: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
-) -> None:
-    Path("old.safetensors").write_text("precious")
-
-    def fail(file, *args, **options) -> None:
-        file.write(b"half of it")
-        raise error
-
-    monkeypatch.setattr(initialize, "write_safetensors", fail)
-    result = run("init zoo:lenet -r kaiming --out old.safetensors --force")
-    assert result.exit_code != 0
-    assert "Traceback" not in result.output
-    assert made_by(here) == {"old.safetensors"}
-    assert Path("old.safetensors").read_text() == "precious"
-
-
-def test_a_failed_sync_leaves_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(descriptor: int) -> None:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(files.os, "fsync", fail)
-    result = run("init zoo:lenet -r kaiming --out a.safetensors")
-    assert (result.exit_code, made_by(here)) == (FAILURE, set())
-    assert "cannot write 'a.safetensors': Input/output error" in result.stderr
-
-
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "fanin", *words]
-
-
 def test_the_command_in_a_pipe_is_plain_text(here: Path) -> None:
     line = command("init", "zoo:lenet", "-r", "kaiming", "--seed", "0", "-o", "a.safetensors")
     environment = os.environ | {"COLUMNS": "20", "NO_COLOR": "1"}
@@ -356,44 +195,6 @@ def test_the_command_in_a_pipe_is_plain_text(here: Path) -> None:
     assert "\x1b" not in done.stdout
     assert done.stdout.splitlines()[2].startswith("0.weight   6×1×5×5   25 → 150")
     assert done.stderr == ""
-
-
-def test_an_interrupt_leaves_no_file(here: Path) -> None:
-    """A real SIGINT while a large model is built, drawn or written."""
-    options = ("--arg", "width=6000", "--out", "a.safetensors")
-    line = command("init", "zoo:mlp", "-r", "kaiming", *options)
-    process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
-        if any(name.startswith(".a.") for name in made_by(here)):
-            process.send_signal(signal.SIGINT)
-            break
-    _, errors = process.communicate(timeout=60)
-    assert made_by(here) <= {"a.safetensors"}
-    assert process.returncode != 0 or "a.safetensors" in made_by(here)
-    if made_by(here):  # the interrupt came too late: the file is whole
-        assert len(load_file("a.safetensors")) == 6
-    assert "Traceback" not in errors
-
-
-@pytest.mark.parametrize(
-    ("kind", "what"), [("meta", "none for\n  table"), ("sparse", "the layout")]
-)
-def test_a_buffer_that_the_format_cannot_hold(here: Path, kind: str, what: str) -> None:
-    result = run(
-        f"init mymodels:with_buffer --arg kind={kind} --recipe kaiming --out w.safetensors"
-    )
-    assert result.exit_code == 1
-    assert f"Got {what}" in result.stderr
-    assert "table" in result.stderr
-    assert made_by(here) == set()
-
-
-def test_a_conjugated_buffer_is_stored_by_value(here: Path) -> None:
-    command = "init mymodels:with_buffer --arg kind=conjugated --recipe kaiming"
-    result = run(f"{command} --out w.safetensors")
-    assert result.exit_code == 0
-    assert load_file("w.safetensors")["table"].tolist() == [1 - 2j]
 
 
 def test_json_is_all_there_is_on_stdout(here: Path) -> None:
@@ -406,15 +207,6 @@ def test_json_of_an_empty_parameter_is_strict(here: Path) -> None:
     result = run("init mymodels:empty --recipe kaiming --json --out w.safetensors")
     steps = json.loads(result.stdout, parse_constant=lambda name: pytest.fail(name))["steps"]
     assert [step["observed_std"] for step in steps] == [None, None]
-
-
-def test_a_name_that_no_file_can_have(here: Path) -> None:
-    (here / "loop.safetensors").symlink_to("loop.safetensors")
-    for path in ("x" * 300 + ".safetensors", "loop.safetensors"):
-        result = run(f"init zoo:lenet --recipe kaiming --out {path}")
-        assert result.exit_code == 1, path
-        assert "cannot write" in result.stderr, path
-    assert made_by(here) == {"loop.safetensors"}
 
 
 def test_a_stdout_of_ascii_gets_the_table_too(here: Path) -> None:

@@ -1,140 +1,34 @@
+"""Weights that are computed from others: written through what computes them."""
+
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from parametrized_layers import (
+    EXACT,
+    RESCALED,
+    Doubled,
+    Wrap,
+    chained,
+    each,
+    each_exact,
+    each_rescaled,
+    held,
+    layer,
+    normal,
+    old_spectral_norm,
+    old_weight_norm,
+    state,
+    through,
+)
+from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
-from fanin.errors import PlanError
-from fanin.init import orthogonal_
-from fanin.model.parametrized import Parametrized, parametrized
-
-Wrap = Callable[[nn.Module], nn.Module]
-
-
-def old(wrap: Callable[..., nn.Module], module: nn.Module, *names: object) -> nn.Module:
-    """The older utilities warn that they are deprecated; people's models have them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        return wrap(module, *names)
-
-
-def old_weight_norm(module: nn.Module, name: str = "weight", dim: int | None = 0) -> nn.Module:
-    return old(nn.utils.weight_norm, module, name, dim)
-
-
-def old_spectral_norm(module: nn.Module, name: str = "weight") -> nn.Module:
-    return old(nn.utils.spectral_norm, module, name)
-
-
-class Doubled(nn.Module):
-    """With a right_inverse, and a parameter of its own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.factor = nn.Parameter(torch.tensor(2.0))
-
-    def forward(self, original: Tensor) -> Tensor:
-        return original * self.factor
-
-    def right_inverse(self, weight: Tensor) -> Tensor:
-        return weight / self.factor
-
-
-class Split(nn.Module):
-    """Several originals: a part that is positive and one that is negative."""
-
-    def forward(self, positive: Tensor, negative: Tensor) -> Tensor:
-        return positive - negative
-
-    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        return weight.clamp(min=0), (-weight).clamp(min=0)
-
-
-class Symmetric(nn.Module):
-    """Without a right_inverse."""
-
-    def forward(self, original: Tensor) -> Tensor:
-        return original.triu() + original.triu(1).mT
-
-
-class Masked(nn.Module):
-    """Not every weight can be held."""
-
-    def forward(self, original: Tensor) -> Tensor:
-        return original.tril()
-
-    def right_inverse(self, weight: Tensor) -> Tensor:
-        return weight
-
-
-def through(*chain: nn.Module, unsafe: bool = False) -> Wrap:
-    def wrap(module: nn.Module) -> nn.Module:
-        for each in chain:
-            parametrize.register_parametrization(module, "weight", each, unsafe=unsafe)
-        return module
-
-    return wrap
-
-
-def chained(module: nn.Module) -> nn.Module:
-    return through(Split(), Doubled())(module)
-
-
-EXACT: dict[str, Wrap] = {
-    "weight_norm": parametrizations.weight_norm,
-    "weight_norm of all": lambda module: parametrizations.weight_norm(module, dim=None),
-    "weight_norm by column": lambda module: parametrizations.weight_norm(module, dim=1),
-    "own": through(Doubled()),
-    "several originals": through(Split()),
-    "chained": chained,
-    "old weight_norm": old_weight_norm,
-    "old weight_norm of all": lambda module: old_weight_norm(module, dim=None),
-    "old weight_norm by column": lambda module: old_weight_norm(module, dim=1),
-}
-RESCALED: dict[str, Wrap] = {
-    "spectral_norm": parametrizations.spectral_norm,
-    "spectral_norm last": lambda m: parametrizations.spectral_norm(through(Doubled())(m)),
-    "spectral_norm first": lambda m: through(Doubled())(parametrizations.spectral_norm(m)),
-    "old spectral_norm": old_spectral_norm,
-}
-each_exact = pytest.mark.parametrize("wrap", EXACT.values(), ids=list(EXACT))
-each_rescaled = pytest.mark.parametrize("wrap", RESCALED.values(), ids=list(RESCALED))
-each = pytest.mark.parametrize(
-    "wrap", [*EXACT.values(), *RESCALED.values()], ids=[*EXACT, *RESCALED]
-)
-
-
-def layer(wrap: Wrap, dtype: torch.dtype = torch.float32) -> nn.Linear:
-    wrapped = wrap(nn.Linear(24, 32).to(dtype))
-    assert isinstance(wrapped, nn.Linear)
-    return wrapped
-
-
-def held(module: nn.Module) -> Parametrized:
-    return parametrized(module)["weight"]
-
-
-def normal(*shape: int, std: float = 0.1, dtype: torch.dtype = torch.float32) -> Tensor:
-    generator = torch.Generator().manual_seed(11)
-    return (torch.randn(shape, generator=generator, dtype=torch.float64) * std).to(dtype)
-
-
-def state(module: nn.Module) -> list[object]:
-    """All that a trial might change, as data."""
-    attributes = {k: v for k, v in vars(module).items() if isinstance(v, Tensor)}
-    tensors = {**module.state_dict(), **attributes}
-    return [
-        {name: (id(t), t._version, t.tolist()) for name, t in attributes.items()},
-        {name: (t.data_ptr(), t._version, t.tolist()) for name, t in tensors.items()},
-        [each.training for each in module.modules()],
-        torch.get_rng_state().tolist(),
-    ]
+from fanin.model.parametrized import parametrized
 
 
 def test_ordinary_modules_have_none() -> None:
@@ -293,143 +187,6 @@ def test_what_is_written_is_a_function_of_the_value(wrap: Wrap) -> None:
     assert torch.equal(torch.get_rng_state(), drawn)
 
 
-@pytest.mark.parametrize("orthogonal_map", ["matrix_exp", "cayley", "householder"])
-@pytest.mark.parametrize("shape", [(16, 16), (32, 24), (24, 32)])
-def test_an_orthogonal_parametrization_holds_orthogonal_values_only(
-    orthogonal_map: str, shape: tuple[int, int]
-) -> None:
-    module = nn.Linear(shape[1], shape[0])
-    parametrizations.orthogonal(module, orthogonal_map=orthogonal_map)
-    value = orthogonal_(torch.empty(shape))
-    before = state(module)
-    assert held(module).refusal(value) == ""
-    refusal = held(module).refusal(normal(*shape))
-    assert state(module) == before
-    assert "reads back as what was written" in refusal
-    assert "Match it with orthogonal(), or leave it with keep()." in refusal
-    held(module).write(value)
-    torch.testing.assert_close(module.weight.detach(), value, atol=1e-5, rtol=0)
-    inputs = normal(5, shape[1])
-    torch.testing.assert_close(
-        module(inputs), F.linear(inputs, value, module.bias), atol=1e-5, rtol=0
-    )
-
-
-def test_orthogonal_is_no_advice_for_a_kernel_whose_last_two_dims_torch_takes() -> None:
-    module = parametrizations.orthogonal(nn.Conv2d(8, 4, 3))
-    refusal = held(module).refusal(orthogonal_(torch.empty(4, 8, 3, 3)))
-    assert "orthogonal()" not in refusal
-    assert refusal.endswith("that the parametrization can give, or leave it with keep().")
-
-
-def test_the_completed_base_of_an_orthogonal_parametrization_repeats() -> None:
-    module, value = nn.Linear(24, 32), orthogonal_(torch.empty(32, 24))
-    parametrizations.orthogonal(module, orthogonal_map="cayley")
-    bases = []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        held(module).write(value)
-        bases.append(module.parametrizations.weight[0].base)
-    assert torch.equal(*bases)
-
-
-def test_an_orthogonal_map_that_cannot_be_inverted_is_refused() -> None:
-    module = layer(lambda m: parametrizations.orthogonal(m, orthogonal_map="householder"))
-    module.parametrizations.weight[0].orthogonal_map = type(
-        module.parametrizations.weight[0].orthogonal_map
-    ).cayley
-    del module.parametrizations.weight[0].base
-    assert "written through right_inverse" in held(module).refusal(torch.eye(32, 24))
-
-
-def test_without_a_right_inverse_nothing_is_written() -> None:
-    module = through(Symmetric())(nn.Linear(4, 4))
-    before = state(module)
-    with pytest.raises(PlanError, match="right_inverse") as caught:
-        held(module).write(torch.eye(4))
-    assert state(module) == before
-    assert str(caught.value) == (
-        "write a parametrized weight: the weight is written through right_inverse. Got none for "
-        "'weight' of Linear through Symmetric. Initialize before parametrizing, give the "
-        "parametrization a right_inverse, or leave it with keep()."
-    )
-
-
-def test_one_element_that_reads_back_differently_is_enough() -> None:
-    module = through(Masked())(nn.Linear(200, 200))
-    value = normal(200, 200).tril()
-    assert held(module).refusal(value) == ""
-    value[0, 1] = 0.001
-    with pytest.raises(PlanError, match=r"a difference of 0\.001 in values up to 0\.4"):
-        held(module).write(value)
-
-
-def test_a_value_is_tried_in_eval_mode() -> None:
-    class Dropped(Masked):
-        def forward(self, original: Tensor) -> Tensor:
-            return F.dropout(original, 0.5, self.training)
-
-    module = through(Dropped())(nn.Linear(4, 4))
-    assert held(module).refusal(torch.ones(4, 4)) == ""
-    held(module).write(torch.ones(4, 4))
-    assert torch.equal(held(module).value(), torch.ones(4, 4))
-
-
-def test_a_weight_of_another_dtype_than_its_original_takes_values_of_its_own() -> None:
-    class Narrowed(nn.Module):
-        def forward(self, original: Tensor) -> Tensor:
-            return original.bfloat16()
-
-        def right_inverse(self, weight: Tensor) -> Tensor:
-            return weight.float()
-
-    module = through(Narrowed(), unsafe=True)(nn.Linear(4, 4))
-    held(module).write(torch.eye(4, dtype=torch.bfloat16))
-    assert module.parametrizations.weight.original.dtype == torch.float32
-    refusal = held(module).refusal(torch.eye(4))
-    assert "the weight holds (4, 4) torch.bfloat16. Got (4, 4) torch.float32" in refusal
-
-
-def test_an_error_of_a_users_own_is_part_of_the_refusal() -> None:
-    class Picky(Masked):
-        def right_inverse(self, weight: Tensor) -> Tensor:
-            if weight.std() > 1:
-                raise ValueError("weights are small.")
-            return weight
-
-    module = through(Picky(), unsafe=True)(nn.Linear(4, 4))
-    with pytest.raises(PlanError, match=r"Got ValueError \(weights are small\) for 'weight'"):
-        held(module).write(torch.eye(4) * 9)
-
-
-def test_originals_of_other_shapes_are_not_broadcast() -> None:
-    class Shrinking(nn.Module):
-        def forward(self, original: Tensor) -> Tensor:
-            return original.expand(4, 4)
-
-        def right_inverse(self, weight: Tensor) -> Tensor:
-            return weight if weight.std() > 0 else weight[:1]
-
-    module = through(Shrinking())(nn.Linear(4, 4))
-    assert "correct right_inverse" in held(module).refusal(torch.ones(4, 4))
-
-
-@each
-def test_a_value_of_another_shape_or_dtype_is_refused(wrap: Wrap) -> None:
-    module = layer(wrap)
-    before = state(module)
-    for value in (normal(32, 1), normal(31, 24), normal(32, 24, dtype=torch.float64)):
-        with pytest.raises(PlanError, match="write a parametrized weight"):
-            held(module).write(value)
-    assert state(module) == before
-
-
-@pytest.mark.parametrize("wrap", [parametrizations.weight_norm, old_weight_norm])
-def test_zeros_have_no_direction(wrap: Wrap) -> None:
-    refusal = held(layer(wrap)).refusal(torch.zeros(32, 24))
-    assert "divides by a norm holds no zero vector" in refusal
-
-
 @each
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
 def test_other_precisions(wrap: Wrap, dtype: torch.dtype) -> None:
@@ -468,14 +225,6 @@ def test_memory_formats_stay(wrap: Wrap) -> None:
     inputs = normal(1, 6, 5, 5)
     written = held(module.eval()).value()
     torch.testing.assert_close(module(inputs), F.conv2d(inputs, written, module.bias))
-
-
-@pytest.mark.parametrize("wrap", [parametrizations.weight_norm, old_weight_norm])
-def test_meta_originals_are_refused(wrap: Wrap) -> None:
-    module = wrap(nn.Linear(24, 32, device="meta"))
-    assert held(module).value().shape == (32, 24)
-    with pytest.raises(PlanError, match=r"Got '.*' on the meta device for 'weight' of Linear"):
-        held(module).write(normal(32, 24))
 
 
 def test_an_old_norm_that_was_allocated_later_can_be_written() -> None:
