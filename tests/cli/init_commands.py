@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-import textwrap
 from pathlib import Path
 
-import pytest
 from typer.testing import CliRunner, Result
 
 from fanin.cli import app
@@ -73,15 +71,6 @@ MODELS = """
 
     model = nn.Linear(2, 2)
 """
-
-
-def directory_of_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty directory to type commands in, with a file of models called mymodels.py."""
-    (tmp_path / "mymodels.py").write_text(textwrap.dedent(MODELS))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "mymodels", raising=False)
-    return tmp_path
 
 
 def run(command: str) -> Result:

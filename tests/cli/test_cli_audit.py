@@ -1,88 +1,30 @@
-"""`fanin audit` and `fanin explain` as a person types them."""
+"""`fanin audit` as a person types it."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-import shlex
-import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from audit_commands import MODELS_HERE, audited, run
 from pydantic_sarif.model import StaticAnalysisResultsFormatSarifVersion210JsonSchema as Sarif
 from safetensors.torch import save_file
 from torch import nn
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 import fanin
-from fanin.auditing import CHECKS, Audit
 from fanin.cli import app
-
-MODELS_HERE = """
-    import torch
-    from torch import nn
-
-
-    def small():
-        return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
-
-
-    def constant():
-        model = small()
-        nn.init.constant_(model[0].weight, 0.5)
-        return model
-
-
-    class Unused(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.used, self.other = nn.Linear(8, 4), nn.Linear(8, 4)
-
-        def forward(self, x):
-            return self.used(x)
-
-
-    def dropping():
-        return nn.Sequential(nn.Linear(8, 8), nn.Dropout(), nn.Linear(8, 8))
-
-
-    def tied():
-        model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
-        model[2].weight = model[0].weight
-        return model
-
-
-    def meta():
-        return nn.Linear(4, 4, device="meta")
-
-
-    def lazy():
-        return nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.Linear(8, 2))
-"""
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory to type commands in, with a file of models called audited.py."""
-    (tmp_path / "audited.py").write_text(textwrap.dedent(MODELS_HERE).lstrip())
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "audited", raising=False)
-    return tmp_path
-
-
-def run(command: str) -> Result:
-    return CliRunner().invoke(app, ["audit", *shlex.split(command)])
-
-
-def audited(command: str, *, status: int = 0) -> Audit:
-    result = run(f"{command} --format json")
-    assert result.exit_code == status, result.output
-    return Audit.from_json(result.stdout)
+def here(directory_with: Callable[[str, str], Path]) -> Path:
+    return directory_with("audited", MODELS_HERE)
 
 
 def line_of(text: str) -> int:
@@ -375,9 +317,9 @@ def test_checkpoints_that_do_not_fit_are_refused() -> None:
     save(linear_model(), "w.safetensors", **{"0.weight": torch.rand(16, 9)})
     result = run("audited:small --checkpoint w.safetensors")
     assert result.exit_code == 2
-    assert "Got 16×9 for '0.weight', which is 16×8 in the model in 'w.safetensors'" in result.stderr
+    assert "Got 16×9 where the model has 16×8, for '0.weight' in 'w.safetensors'" in result.stderr
     save_file({"0.weight": torch.rand(3), "0.bias": torch.rand(3)}, "w.safetensors")
-    assert "in the model; 1 more in" in run("audited:small --checkpoint w.safetensors").stderr
+    assert "for '0.weight'; 1 more in" in run("audited:small --checkpoint w.safetensors").stderr
     save_file({"module.0.weight": torch.rand(16, 8)}, "prefix.safetensors")
     result = run("audited:small --checkpoint prefix.safetensors")
     assert result.exit_code == 2
@@ -400,27 +342,3 @@ def test_the_same_command_gives_the_same_audit() -> None:
     drawn = audited("audited:dropping").notes[-1]
     assert re.fullmatch(r"again by --seed \d+", drawn)
     assert drawn != audited("audited:dropping").notes[-1]
-
-
-def explain(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["explain", *arguments])
-
-
-def test_explain_shows_the_page() -> None:
-    result = explain("FAN401")
-    assert result.exit_code == 0
-    assert result.output.startswith("# FAN401 explodes\n\n**error**: ")
-    assert explain("explodes").output == result.output
-
-
-def test_explain_lists_what_there_is() -> None:
-    lines = explain().output.splitlines()
-    assert [line.split()[0] for line in lines[2:]] == [check.code for check in CHECKS]
-    assert explain().output == CliRunner().invoke(app, ["list", "checks"]).output
-    lines = explain("FAN4").output.splitlines()
-    assert [line[:4] for line in lines[2:]] == ["FAN4"] * 9
-    unknown = explain("FAN999")
-    assert unknown.exit_code == 2
-    assert unknown.stderr.startswith("Error: explain: a code or a name of a check. Got 'FAN999'")
-    assert len(unknown.stderr) < 200
-    assert "Did you mean constant-weight" in " ".join(explain("constant").stderr.split())

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,13 +30,9 @@ def reading():
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(directory_with: Callable[[str, str], Path]) -> Path:
     """An empty directory to type commands in, with a file of models called mine.py."""
-    (tmp_path / "mine.py").write_text(MODELS)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
-    return tmp_path
+    return directory_with("mine", MODELS)
 
 
 def run(command: str) -> Result:

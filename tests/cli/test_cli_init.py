@@ -7,11 +7,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from init_commands import FAILURE, USAGE, command, directory_of_models, made_by, run
+from init_commands import FAILURE, MODELS, USAGE, command, made_by, run
 from safetensors import safe_open
 from safetensors.torch import load_file, load_model
 from torch import nn
@@ -21,9 +22,9 @@ from fanin.zoo import lenet, mlp
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(directory_with: Callable[[str, str], Path]) -> Path:
     """An empty directory to type commands in, with a file of models called mymodels.py."""
-    return directory_of_models(tmp_path, monkeypatch)
+    return directory_with("mymodels", MODELS)
 
 
 def test_the_file_holds_what_initialize_gives(here: Path) -> None:

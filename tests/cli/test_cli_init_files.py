@@ -6,19 +6,20 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from init_commands import FAILURE, USAGE, command, directory_of_models, made_by, run
+from init_commands import FAILURE, MODELS, USAGE, command, made_by, run
 from safetensors.torch import load_file
 
 from fanin.cli import files, initialize
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(directory_with: Callable[[str, str], Path]) -> Path:
     """An empty directory to type commands in, with a file of models called mymodels.py."""
-    return directory_of_models(tmp_path, monkeypatch)
+    return directory_with("mymodels", MODELS)
 
 
 def test_the_file_has_the_usual_permissions(here: Path) -> None:

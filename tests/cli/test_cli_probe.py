@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 import sys
-import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -51,13 +51,8 @@ MODELS_HERE = """
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory to type commands in, with a file of models called probed.py."""
-    (tmp_path / "probed.py").write_text(textwrap.dedent(MODELS_HERE))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "probed", raising=False)
-    return tmp_path
+def here(directory_with: Callable[[str, str], Path]) -> Path:
+    return directory_with("probed", MODELS_HERE)
 
 
 def run(command: str) -> Result:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,14 +66,11 @@ TIED = """
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def here(directory_with: Callable[[str, str], Path]) -> None:
     """A directory with models and recipes."""
-    (tmp_path / "worded.py").write_text(textwrap.dedent(MODELS))
+    folder = directory_with("worded", MODELS)
     for name, text in {"part": ONE_PART, "weights": WEIGHTS, "tied": TIED}.items():
-        (tmp_path / f"{name}.toml").write_text(textwrap.dedent(text))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "worded", raising=False)
+        (folder / f"{name}.toml").write_text(textwrap.dedent(text))
 
 
 def run(command: str) -> Result:

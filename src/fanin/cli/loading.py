@@ -133,8 +133,8 @@ def _state(path: Path, content: Any) -> dict[str, Tensor]:
 def _unlike(held: Mapping[str, Tensor], named: Mapping[str, Tensor]) -> list[str]:
     """The tensors whose shapes differ, of many the first."""
     found = [
-        f"{shape_text(each.shape) or 'one number'} for {name!r}, which is "
-        f"{shape_text(held[name].shape) or 'one number'} in the model"
+        f"{shape_text(each.shape) or 'one number'} where the model has "
+        f"{shape_text(held[name].shape) or 'one number'}, for {name!r}"
         for name, each in named.items()
         if not is_lazy(held[name]) and each.shape != held[name].shape
     ]
